@@ -1,0 +1,110 @@
+"""Retry: how often a failed attempt is tried again, and after how long."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+
+from howdah.durations import LONGEST, Duration, duration, in_words
+from howdah.errors import InvalidOption
+from howdah.outcomes import RetryAfter
+
+Exceptions = type[BaseException] | Iterable[type[BaseException]]
+
+
+class Retry:
+    """A retry policy: `retries` more attempts after the first one, each after a longer delay.
+
+    The nth retry waits `delay × factor^(n-1)`, at most `max`, plus up to `jitter` of that at random,
+    never less than asked. With `on`, only these exceptions are retried; those in `unless` never are.
+    `rules` gives an exception a policy of its own: the most specific class wins.
+
+    >>> Retry(5, delay="2s", factor=2, max="10m")
+    Retry(5, delay=2s, factor=2, max=10m)
+    >>> Retry(3, unless=(KeyError,), rules={ConnectionError: Retry(50, delay="1s", factor=1)}).retries
+    3
+    """
+
+    def __init__(
+        self,
+        retries: int = 5,
+        *,
+        delay: Duration = "1s",
+        factor: float = 2,
+        max: Duration = "10m",
+        jitter: float = 0.25,
+        on: Exceptions | None = None,
+        unless: Exceptions = (),
+        rules: Mapping[type[BaseException], Retry] | None = None,
+    ) -> None:
+        if isinstance(retries, bool) or not isinstance(retries, int) or not 0 <= retries <= 1_000_000:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidOption(f"retries must be a whole number from 0 to 1,000,000, not {retries!r}")
+        if not 1 <= factor <= 1000:
+            raise InvalidOption(f"factor must be between 1 and 1000, not {factor!r}")
+        if not 0 <= jitter <= 1:
+            raise InvalidOption(f"jitter must be between 0 and 1, not {jitter!r}")
+        self.retries = retries
+        self.delay = duration(delay, "delay")
+        self.factor = factor
+        self.max = duration(max, "max")
+        self.jitter = jitter
+        self.on = None if on is None else _classes(on, "on")
+        self.unless = _classes(unless, "unless")
+        self.rules = dict(rules or {})
+        for exception, policy in self.rules.items():
+            _classes(exception, "rules")
+            if not isinstance(policy, Retry):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise InvalidOption(f"rules[{exception.__name__}] must be a Retry, not {policy!r}")
+
+    @staticmethod
+    def after(delay: Duration, reason: str | None = None) -> RetryAfter:
+        """An outcome to raise or return: this attempt failed, try again after exactly `delay`.
+
+        It spends an attempt. Raises InvalidOption if `delay` is not a length of time.
+        """
+        return RetryAfter(delay, reason)
+
+    @property
+    def max_attempts(self) -> int:
+        """The most attempts any rule of this policy allows."""
+        return 1 + max(self.retries, *(rule.retries for rule in self.rules.values()), 0)
+
+    def policy_for(self, error: BaseException) -> Retry:
+        """The policy that counts for `error`: the rule of its nearest class, else this one."""
+        for cls in type(error).__mro__:
+            if cls in self.rules:
+                return self.rules[cls]
+        return self
+
+    def delay_after(self, attempt: int, error: BaseException) -> timedelta | None:
+        """How long to wait after failed attempt number `attempt` (from 1); None when there is no retry left."""
+        policy = self.policy_for(error)
+        if attempt > policy.retries:
+            return None
+        if policy is self and (isinstance(error, self.unless) or not (self.on is None or isinstance(error, self.on))):
+            return None
+        if isinstance(error, RetryAfter):
+            return error.delay
+        return policy.nominal(attempt) * (1 + policy.jitter * random.random())
+
+    def nominal(self, attempt: int) -> timedelta:
+        """The delay after attempt `attempt`, without jitter."""
+        seconds, cap = self.delay.total_seconds(), min(self.max, LONGEST).total_seconds()
+        # Bounded before the power: 2.0 ** 1100 is an OverflowError, and no cap is above 2 ** 64 seconds.
+        for _ in range(min(attempt - 1, 64) if self.factor > 1 else 0):
+            if seconds >= cap:
+                break
+            seconds *= self.factor
+        return timedelta(seconds=min(seconds, cap))
+
+    def __repr__(self) -> str:
+        return f"Retry({self.retries}, delay={in_words(self.delay)}, factor={self.factor:g}, max={in_words(self.max)})"
+
+
+def _classes(value: Exceptions, name: str) -> tuple[type[BaseException], ...]:
+    classes = (value,) if isinstance(value, type) else tuple(value)
+    for cls in classes:
+        if not (isinstance(cls, type) and issubclass(cls, BaseException)):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidOption(f"{name} must name exception classes, not {cls!r}")
+    return classes
