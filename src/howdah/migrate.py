@@ -1,0 +1,235 @@
+"""Bring the schema `howdah` of a database to this version, or print the SQL that would."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version as package_version
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import Any
+
+import psycopg
+from psycopg import Connection
+from psycopg.rows import DictRow
+
+from howdah.db.failures import MIGRATE, readable
+from howdah.db.pool import Database
+from howdah.errors import CannotConnect, SchemaMismatch
+
+OLDEST_SERVER = 14
+# Views first: functions return their rows. Bodies are not checked while installing, so no other order matters.
+_REPLACED = ("views", "functions", "worker", "triggers")
+
+
+@dataclass(frozen=True)
+class Script:
+    """One SQL file."""
+
+    name: str
+    sql: str
+
+    @property
+    def number(self) -> int:
+        return int(self.name.split("/")[-1].split("_")[0])
+
+
+@cache
+def migrations() -> tuple[Script, ...]:
+    """The numbered migrations, in order."""
+    return _scripts("migrations")
+
+
+@cache
+def replaced() -> tuple[Script, ...]:
+    """Everything that is replaced as a whole: functions, triggers, views."""
+    return tuple(script for folder in _REPLACED for script in _scripts(folder))
+
+
+def _scripts(folder: str) -> tuple[Script, ...]:
+    root: Traversable = files("howdah") / "sql" / folder
+    found = sorted((entry for entry in root.iterdir() if entry.name.endswith(".sql")), key=lambda entry: entry.name)
+    return tuple(Script(f"{folder}/{entry.name}", entry.read_text(encoding="utf-8")) for entry in found)
+
+
+@cache
+def digest() -> str:
+    """One hash over all SQL files: the same digest in the database means there is nothing to do."""
+    content = "\0".join(script.name + "\0" + script.sql for script in (*migrations(), *replaced()))
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def release() -> str:
+    """The version of this package."""
+    return package_version("howdah")
+
+
+@dataclass(frozen=True)
+class State:
+    """What a database has of howdah. `number` 0: nothing."""
+
+    number: int = 0
+    version: str | None = None
+    digest: str | None = None
+
+    @property
+    def current(self) -> bool:
+        return self.number == len(migrations()) and self.digest == digest()
+
+
+_STATE = """
+select (select max(version) from howdah.migration) as number,
+       (select version from howdah.installed) as version, (select digest from howdah.installed) as digest
+"""
+
+
+def _state(conn: Connection[DictRow]) -> State:
+    there = conn.execute("select to_regclass('howdah.installed') is not null as there").fetchone()
+    if not there or not there["there"]:
+        return State()
+    row: dict[str, Any] = conn.execute(_STATE).fetchone() or {}
+    return State(row["number"] or 0, row["version"], row["digest"])
+
+
+def check(database: Database) -> None:
+    """Raise SchemaMismatch unless this code can work with the tables of this database.
+
+    Older code may meet the functions of a newer release of the same schema number; never older functions or tables.
+    """
+    with database.connect_sync() as conn, readable():
+        _check_server(conn)
+        state = _state(conn)
+    if state.number == 0:
+        raise SchemaMismatch("this database has no tables of howdah yet", hint=MIGRATE)
+    _refuse_newer(state)
+    if state.number < len(migrations()) or (state.digest != digest() and _numbers(state.version) <= _numbers(release())):
+        raise SchemaMismatch(
+            f"the tables are of howdah {state.version} (schema {state.number}), this code is {release()} (schema {len(migrations())})",
+            hint=MIGRATE,
+        )
+
+
+def migrate(database: Database) -> list[str]:
+    """Bring the database to this version. Returns what was applied: nothing when it was current.
+
+    One transaction under one lock: any number of processes may call this at the same time.
+    Raises SchemaMismatch if the database is newer than this code, CannotConnect if it cannot be reached or a right is
+    missing.
+    """
+    with database.connect_sync(autocommit=False) as conn:
+        try:
+            _check_server(conn)
+            if _state(conn).current:
+                return []
+            conn.rollback()
+            return _apply(conn)
+        except psycopg.errors.InsufficientPrivilege as error:
+            user, name = conn.info.user, conn.info.dbname
+            raise CannotConnect(
+                f"user {user!r} may not install howdah in database {name!r}: {error.diag.message_primary}",
+                hint=f"As the owner of the database: GRANT CREATE ON DATABASE {name} TO {user}; or run the output of "
+                "`howdah migrate --sql` as the owner",
+            ) from error
+
+
+def _apply(conn: Connection[DictRow]) -> list[str]:
+    applied: list[str] = []
+    # Queue behind other migrators, but do not stop the traffic: whoever waits for a table lock blocks all after it.
+    conn.execute("select pg_advisory_xact_lock(hashtext('howdah.migrate'))")
+    conn.execute("set local lock_timeout = '10s'")
+    conn.execute("set local check_function_bodies = off")
+    conn.execute("set local client_min_messages = warning")
+    state = _state(conn)
+    _refuse_newer(state)
+    if state.current:
+        return []
+    # Asked only when it is missing: CREATE SCHEMA needs a right that a later migration does not.
+    if state.number == 0 and not conn.execute("select from pg_namespace where nspname = 'howdah'").fetchone():
+        conn.execute("create schema howdah")
+        conn.execute("comment on schema howdah is 'Durable tasks. https://github.com/howdah/howdah'")
+    for script in migrations()[state.number :]:
+        conn.execute(script.sql.encode())
+        conn.execute("insert into howdah.migration (version, name) values (%s, %s)", [script.number, script.name])
+        applied.append(script.name)
+    before = _functions(conn)
+    for script in replaced():
+        _replace(conn, script)
+        applied.append(script.name)
+    after = _functions(conn)
+    for signature in [name for name, stamp in after.items() if before.get(name) == stamp]:
+        conn.execute(f"drop function {signature}".encode())  # noqa: S608: regprocedure, quoted by the server
+    conn.execute("select howdah.make_partitions()")
+    conn.execute(
+        "insert into howdah.installed (version, digest) values (%s, %s) on conflict (only_row) do update"
+        " set version = excluded.version, digest = excluded.digest, at = clock_timestamp()",
+        [release(), digest()],
+    )
+    conn.commit()
+    return applied
+
+
+def _replace(conn: Connection[DictRow], script: Script) -> None:
+    """Replace in place; where the result type or a parameter name changed, drop and create."""
+    try:
+        with conn.transaction():
+            conn.execute(script.sql.encode())
+    except psycopg.errors.InvalidFunctionDefinition:
+        name = re.search(r"create or replace function (howdah\.\w+)", script.sql)
+        if name is None:
+            raise
+        for signature in [known for known in _functions(conn) if known.startswith(name[1] + "(")]:
+            conn.execute(f"drop function {signature}".encode())  # noqa: S608
+        conn.execute(script.sql.encode())
+
+
+def _functions(conn: Connection[DictRow]) -> dict[str, str]:
+    """Every function of the schema with the stamp of its last change, to find those no file makes any more."""
+    rows = conn.execute(
+        "select oid::regprocedure::text as name, oid || ':' || xmin::text || ':' || ctid::text as stamp"
+        " from pg_proc where pronamespace = 'howdah'::regnamespace"
+    ).fetchall()
+    return {row["name"]: row["stamp"] for row in rows}
+
+
+def script(after: int = 0) -> str:
+    """The SQL that brings a database with schema number `after` to this version; deterministic, in one transaction."""
+    parts = [
+        f"-- howdah {release()}, schema {len(migrations())}. For psql or a migration tool of your own.",
+        "begin;",
+        "select pg_advisory_xact_lock(hashtext('howdah.migrate'));",
+        "set local lock_timeout = '10s';",
+        "set local check_function_bodies = off;",
+        "create schema if not exists howdah;",
+    ]
+    for migration in migrations()[after:]:
+        parts += [f"-- {migration.name}", migration.sql.strip()]
+        parts.append(f"insert into howdah.migration (version, name) values ({migration.number}, '{migration.name}');")
+    for each in replaced():
+        parts += [f"-- {each.name}", each.sql.strip()]
+    parts += [
+        "select howdah.make_partitions();",
+        f"insert into howdah.installed (version, digest) values ('{release()}', '{digest()}') on conflict (only_row)"
+        " do update set version = excluded.version, digest = excluded.digest, at = clock_timestamp();",
+        "commit;",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _check_server(conn: Connection[Any]) -> None:
+    number = conn.info.server_version
+    if number < OLDEST_SERVER * 10000:
+        raise CannotConnect(f"this server is PostgreSQL {number // 10000}; howdah needs {OLDEST_SERVER} or newer")
+
+
+def _refuse_newer(state: State) -> None:
+    if state.number > len(migrations()):
+        raise SchemaMismatch(
+            f"the tables are of howdah {state.version} (schema {state.number}), newer than this code: {release()} (schema {len(migrations())})",
+            hint=f'Upgrade this process: pip install "howdah>={state.version}"',
+        )
+
+
+def _numbers(version: str | None) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version or "0")[:3])

@@ -1,0 +1,12 @@
+-- For the rare single ends (cancel, rescue). The hot path writes the archive in bulk, in settle_done.
+create or replace function howdah.bury(gone howdah.task, status text, result jsonb, reason text) returns void
+language sql
+as $$
+  insert into howdah.archive (id, kind, queue, status, priority, run_at, step, payload, key, attempt, lost, epoch,
+                              worker, claimed_at, reason, progress, last_error, result, created_at, finished_at)
+  select gone.id, gone.kind, gone.queue, bury.status, gone.priority, gone.run_at, gone.step, gone.payload, gone.key, gone.attempt,
+         gone.lost, gone.epoch, gone.worker, gone.claimed_at, coalesce(bury.reason, gone.reason), gone.progress,
+         coalesce(gone.error, gone.last_error), bury.result, gone.created_at, howdah.now()
+   where not exists (select from howdah.kind k where k.name = gone.kind and k.keep is null)
+$$;
+comment on function howdah.bury(howdah.task, text, jsonb, text) is 'Write one ended task to the archive, unless its kind keeps none.';

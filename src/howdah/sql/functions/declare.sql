@@ -1,0 +1,29 @@
+create or replace function howdah.declare(kinds jsonb, overwrite boolean default false) returns void
+language plpgsql
+as $$
+#variable_conflict use_column
+begin
+  insert into howdah.kind as k
+         (name, queue, priority, delay, max_attempts, max_lost, retry_delay, retry_factor, retry_max, timeout, executor, keep, signature, description)
+  select n.name, coalesce(n.queue, 'default'), coalesce(n.priority, 0), coalesce(n.delay, '0'), coalesce(n.max_attempts, 6),
+         coalesce(n.max_lost, 3), coalesce(n.retry_delay, '1 s'), coalesce(n.retry_factor, 2), coalesce(n.retry_max, '10 min'),
+         n.timeout, coalesce(n.executor, 'loop'), case when e.value ? 'keep' then n.keep else '7 days' end, n.signature, n.description
+    from jsonb_array_elements(declare.kinds) e (value)
+    cross join lateral jsonb_populate_record(null::howdah.kind, e.value) n
+   -- Not by ON CONFLICT alone: that locks the rows it leaves as they are.
+   where declare.overwrite or not exists (select from howdah.kind o where o.name = n.name)
+   order by n.name
+  on conflict (name) do update
+     set queue = excluded.queue, priority = excluded.priority, delay = excluded.delay,
+         max_attempts = excluded.max_attempts, max_lost = excluded.max_lost,
+         retry_delay = excluded.retry_delay, retry_factor = excluded.retry_factor, retry_max = excluded.retry_max,
+         timeout = excluded.timeout, executor = excluded.executor, keep = excluded.keep,
+         signature = excluded.signature, description = excluded.description, updated_at = howdah.now()
+   where declare.overwrite
+     and (k.queue, k.priority, k.delay, k.max_attempts, k.max_lost, k.retry_delay, k.retry_factor, k.retry_max, k.timeout, k.executor, k.keep, k.signature, k.description)
+         is distinct from
+         (excluded.queue, excluded.priority, excluded.delay, excluded.max_attempts, excluded.max_lost, excluded.retry_delay, excluded.retry_factor, excluded.retry_max, excluded.timeout, excluded.executor, excluded.keep, excluded.signature, excluded.description);
+end
+$$;
+comment on function howdah.declare(jsonb, boolean) is
+  'Make kinds known, as a JSON array of objects with the columns of howdah.kind. Workers overwrite what is there; others only add.';

@@ -1,0 +1,28 @@
+create or replace function howdah.enqueue_many(
+  kind     text,
+  payloads jsonb,
+  queue    text default null,
+  priority int default null,
+  delay    interval default null,
+  run_at   timestamptz default null
+) returns setof bigint
+language plpgsql
+as $$
+#variable_conflict use_column
+declare
+  defaults howdah.kind := howdah.known_kind(enqueue_many.kind);
+begin
+  if jsonb_typeof(enqueue_many.payloads) is distinct from 'array'
+     or exists (select from jsonb_array_elements(enqueue_many.payloads) p where jsonb_typeof(p) <> 'object') then
+    raise exception using errcode = 'HW003', message = 'payloads must be a JSON array of objects';
+  end if;
+  return query
+  insert into howdah.task (kind, queue, priority, run_at, payload)
+  select enqueue_many.kind, coalesce(enqueue_many.queue, defaults.queue), coalesce(enqueue_many.priority, defaults.priority),
+         coalesce(enqueue_many.run_at, howdah.now() + coalesce(enqueue_many.delay, defaults.delay)), p
+    from jsonb_array_elements(enqueue_many.payloads) with ordinality x (p, n) order by n
+  returning id;
+end
+$$;
+comment on function howdah.enqueue_many(text, jsonb, text, int, interval, timestamptz) is
+  'Put many tasks of one kind in their queue; payloads is a JSON array of objects. Returns their ids, in order.';

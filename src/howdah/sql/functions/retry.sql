@@ -1,0 +1,26 @@
+create or replace function howdah.retry(id bigint) returns text
+language plpgsql
+as $$
+#variable_conflict use_column
+declare
+  live howdah.task;
+begin
+  select * into live from howdah.task t where t.id = retry.id for no key update;
+  if not found then
+    if exists (select from howdah.archive a where a.id = retry.id) then
+      raise exception using errcode = 'HW005', message = format('task %s has already ended', retry.id), hint = 'Enqueue it again instead';
+    end if;
+    raise exception using errcode = 'HW004', message = format('there is no task %s', retry.id);
+  elsif live.status = 'running' then
+    raise exception using errcode = 'HW005', message = format('task %s is running', retry.id), hint = 'Cancel it first, or wait';
+  elsif live.status = 'failed' then
+    update howdah.task t set error = null where t.id = retry.id;       -- the trigger resume does the rest
+    return 'resumed';
+  end if;
+  update howdah.task t set run_at = least(t.run_at, howdah.now()) where t.id = retry.id;
+  perform howdah.wake(live.queue);
+  return 'due now';
+end
+$$;
+comment on function howdah.retry(bigint) is
+  'Go on with a failed task from the step it stands at (returns resumed), or make a waiting one due now (returns due now). Errors: HW004 no such task, HW005 running or already ended.';

@@ -1,0 +1,20 @@
+-- UPDATE howdah.task SET error = NULL is the API to go on with a parked task: same step, same payload, fresh attempts.
+create or replace function howdah.task_resume() returns trigger
+language plpgsql
+as $$
+begin
+  new.status := 'queued';
+  new.attempt := 0;
+  new.lost := 0;
+  new.last_error := old.error;
+  new.run_at := greatest(howdah.now(), case when new.run_at is distinct from old.run_at then new.run_at end);
+  insert into howdah.event (at, task_id, type, kind, step, attempt, epoch, message, actor)
+  values (howdah.now(), old.id, 'resume', old.kind, new.step, old.attempt, old.epoch, old.error, session_user);
+  perform howdah.wake(new.queue);
+  return new;
+end
+$$;
+comment on function howdah.task_resume() is 'Trigger: clearing the error of a failed task queues it again.';
+create or replace trigger task_resume before update of error on howdah.task
+  for each row when (old.status = 'failed' and new.status = 'failed' and new.error is null)
+  execute function howdah.task_resume();

@@ -1,0 +1,40 @@
+-- Renews by status alone, with no look at the clock: ownership moves only in rescue, which locks the same row.
+-- A task this worker owns by a settled claim but does not hold was lost on the way (the reply to its claim never came):
+-- it goes back, its attempt unspent. Without `settled`, a heartbeat that overtakes a claim's reply would free running tasks.
+create or replace function howdah.heartbeat(worker uuid, held_ids bigint[], held_epochs bigint[], settled bigint)
+returns table (alive boolean, stop boolean, cancelled bigint[], freed bigint[])
+language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
+#variable_conflict use_column
+begin
+  update howdah.worker w set lease_until = howdah.now() + w.ttl
+   where w.id = heartbeat.worker and w.status = 'live'
+  returning true, w.stop_at is not null into alive, stop;
+  if not found then
+    return query select false, false, '{}'::bigint[], '{}'::bigint[];
+    return;
+  end if;
+
+  with unheld as materialized (
+    select t.id, t.epoch from howdah.task t
+     where t.worker = heartbeat.worker and t.status = 'running' and t.claim_seq <= heartbeat.settled
+       and not exists (select from unnest(heartbeat.held_ids, heartbeat.held_epochs) h (id, epoch) where h.id = t.id and h.epoch = t.epoch)
+     order by t.id for no key update skip locked
+  ), back as (
+    update howdah.task t
+       set status = 'queued', worker = null, claim_seq = null, cancel_at = null, attempt = greatest(t.attempt - 1, 0)
+      from unheld u
+     where t.id = u.id and t.epoch = u.epoch and t.worker = heartbeat.worker
+    returning t.id, t.queue
+  )
+  select coalesce(array_agg(b.id), '{}') into freed from back b;
+  perform howdah.wake(q.queue) from (select distinct t.queue from howdah.task t where t.id = any (freed)) q;
+
+  select coalesce(array_agg(t.id), '{}') into cancelled from howdah.task t
+   where t.worker = heartbeat.worker and t.status = 'running' and t.cancel_at is not null;
+  return next;
+end
+$$;
+comment on function howdah.heartbeat(uuid, bigint[], bigint[], bigint) is
+  'Renew a lease. held: the tasks this worker has, with their epochs; settled: the highest claim number with all replies in or given up. Returns alive (false: stop everything and register anew), stop, the held tasks to cancel, and what was given back because it is not held.';

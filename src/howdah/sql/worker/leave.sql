@@ -1,0 +1,19 @@
+create or replace function howdah.leave(worker uuid) returns int
+language plpgsql
+as $$
+#variable_conflict use_column
+declare
+  given_back int;
+begin
+  update howdah.worker w set status = 'dead', asleep = false, ended_at = howdah.now() where w.id = leave.worker and w.status = 'live';
+  if not found then
+    return 0;
+  end if;
+  -- Of claims whose reply never came, mostly: what the worker knew it held, it has settled.
+  update howdah.task t set status = 'queued', worker = null, claim_seq = null, cancel_at = null, attempt = greatest(t.attempt - 1, 0)
+   where t.id in (select x.id from howdah.task x where x.worker = leave.worker and x.status = 'running' order by x.id for no key update);
+  get diagnostics given_back = row_count;
+  return given_back;
+end
+$$;
+comment on function howdah.leave(uuid) is 'End a lease in good order. Tasks it still owns go back unspent; returns how many.';

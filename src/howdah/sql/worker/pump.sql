@@ -1,0 +1,81 @@
+-- One round trip of a busy worker: settle everything that ended, then claim what is due. One transaction: what is
+-- claimed here was claimed by a worker that was alive when it settled.
+create or replace function howdah.pump(
+  worker       uuid,
+  seq          bigint,
+  done_ids     bigint[],
+  done_epochs  bigint[],
+  results      jsonb,
+  gone_ids     bigint[],
+  gone_epochs  bigint[],
+  transitions  jsonb,
+  lanes        jsonb,
+  room         int,
+  asleep       boolean
+) returns table (settled bigint[], claimed text, cursors jsonb, next_due double precision)
+language plpgsql
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict use_column
+declare
+  lane   record;
+  take   record;
+  clock  timestamptz := howdah.now();
+  due    timestamptz;
+  got    json[] := '{}';
+  full_lanes text[] := '{}';
+begin
+  -- Locked against rescue, which would otherwise declare this worker dead between this look and the claim.
+  perform from howdah.worker w where w.id = pump.worker and w.status = 'live' for key share;
+  if not found then
+    raise exception using errcode = 'HW008', message = format('worker %s lost its lease', pump.worker);
+  end if;
+
+  -- Settle before claiming: a task that just ended may hold what the next claim needs.
+  settled := '{}';
+  if pump.done_ids is not null then
+    settled := settled || howdah.settle_done(pump.worker, pump.done_ids, pump.done_epochs, pump.results, false);
+  end if;
+  if pump.gone_ids is not null then
+    settled := settled || howdah.settle_done(pump.worker, pump.gone_ids, pump.gone_epochs, null, true);
+  end if;
+  if pump.transitions is not null then
+    settled := settled || howdah.settle_rest(pump.worker, pump.transitions);
+  end if;
+
+  if pump.asleep is not null then
+    update howdah.worker w set asleep = pump.asleep where w.id = pump.worker and w.asleep <> pump.asleep;
+  end if;
+
+  -- Two rounds: each lane its share, then what is left of the room to whoever has more work and is below its own limit.
+  if pump.room > 0 then
+    cursors := '{}';
+    for lane in
+      select x.name, x.queue, x.kinds, x.cursors, r.round,
+             case r.round when 1 then x.share else x."limit" - x.share end as share
+        from jsonb_to_recordset(pump.lanes) x (name text, queue text, kinds text[], share int, "limit" int, cursors jsonb)
+        cross join (values (1), (2)) r (round)
+       order by r.round
+    loop
+      exit when cardinality(got) >= pump.room;
+      continue when lane.share <= 0 or lane.round = 2 and not lane.name = any (full_lanes);
+      continue when exists (select from howdah.queue q where q.name = lane.queue and q.paused);
+      select * into take from howdah.claim(pump.worker, pump.seq, lane.queue, least(lane.share, pump.room - cardinality(got)),
+                                           lane.kinds, coalesce(cursors -> lane.name, lane.cursors));
+      if cardinality(take.claimed) >= lane.share then
+        full_lanes := full_lanes || lane.name;
+      end if;
+      got := got || take.claimed;
+      cursors := jsonb_set(cursors, array[lane.name], take.cursors);
+      due := least(due, take.next_due);
+    end loop;
+    if cardinality(got) > 0 then
+      claimed := array_to_json(got)::text;
+    end if;
+    next_due := extract(epoch from due - clock);
+  end if;
+  return next;
+end
+$$;
+comment on function howdah.pump(uuid, bigint, bigint[], bigint[], jsonb, bigint[], bigint[], jsonb, jsonb, int, boolean) is
+  'The worker''s round trip: settle done, gone (succeeded, nothing kept) and other transitions; say whether it is asleep; claim up to room tasks from its lanes, a JSON array of {name, queue, kinds, share, limit, cursors}. Returns the settled ids, the claimed tasks as JSON arrays [id, epoch, kind, queue, step, attempt, key, last_error, payload], the cursors to pass next time, and the seconds until the next task is due. HW008: the lease is lost.';

@@ -1,0 +1,40 @@
+-- The common end, in bulk and through the primary key: succeeded tasks leave for the archive in one statement.
+-- `id, epoch, worker` is the fence. There is no test of the status: it would invite the partial index of running tasks,
+-- whose statistics say that nothing runs.
+create or replace function howdah.settle_done(worker uuid, ids bigint[], epochs bigint[], results jsonb, gone boolean)
+returns bigint[]
+language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_sort = off
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict use_column
+declare
+  clock   timestamptz := howdah.now();
+  settled bigint[];
+begin
+  if settle_done.gone then
+    with done as (
+      delete from howdah.task t using unnest(settle_done.ids, settle_done.epochs) d (id, epoch)
+       where t.id = d.id and t.epoch = d.epoch and t.worker = settle_done.worker
+      returning t.id
+    )
+    select array_agg(d.id) into settled from done d;
+    return settled;
+  end if;
+  with done as (
+    delete from howdah.task t using unnest(settle_done.ids, settle_done.epochs) d (id, epoch)
+     where t.id = d.id and t.epoch = d.epoch and t.worker = settle_done.worker
+    returning t.*
+  ), kept as (
+    insert into howdah.archive (id, kind, queue, status, priority, run_at, step, payload, key, attempt, lost, epoch,
+                                worker, claimed_at, progress, last_error, result, created_at, finished_at)
+    select d.id, d.kind, d.queue, 'succeeded', d.priority, d.run_at, d.step, d.payload, d.key, d.attempt, d.lost, d.epoch,
+           d.worker, d.claimed_at, d.progress, d.last_error, settle_done.results -> d.id::text, d.created_at, clock
+      from done d
+  )
+  select array_agg(d.id) into settled from done d;
+  return settled;
+end
+$$;
+comment on function howdah.settle_done(uuid, bigint[], bigint[], jsonb, boolean) is
+  'End attempts as succeeded; results is {"id": result}. gone: keep no archive row. Returns the ids that were still this worker''s at this epoch; the others are stale.';
