@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
 from howdah.durations import LONGEST, Duration, duration, in_words
-from howdah.errors import InvalidOption
+from howdah.errors import InvalidOption, shown
 from howdah.outcomes import RetryAfter
 
 Exceptions = type[BaseException] | Iterable[type[BaseException]]
@@ -39,11 +40,10 @@ class Retry:
         rules: Mapping[type[BaseException], Retry] | None = None,
     ) -> None:
         if isinstance(retries, bool) or not isinstance(retries, int) or not 0 <= retries <= 1_000_000:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidOption(f"retries must be a whole number from 0 to 1,000,000, not {retries!r}")
-        if not 1 <= factor <= 1000:
-            raise InvalidOption(f"factor must be between 1 and 1000, not {factor!r}")
-        if not 0 <= jitter <= 1:
-            raise InvalidOption(f"jitter must be between 0 and 1, not {jitter!r}")
+            raise InvalidOption(f"retries must be a whole number from 0 to 1,000,000, not {shown(retries)}")
+        for name, number, low, high in (("factor", factor, 1, 1000), ("jitter", jitter, 0, 1)):
+            if not isinstance(number, (int, float)) or not low <= number <= high:  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise InvalidOption(f"{name} must be a number from {low} to {high}, not {shown(number)}")
         self.retries = retries
         self.delay = duration(delay, "delay")
         self.factor = factor
@@ -55,7 +55,7 @@ class Retry:
         for exception, policy in self.rules.items():
             _classes(exception, "rules")
             if not isinstance(policy, Retry):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise InvalidOption(f"rules[{exception.__name__}] must be a Retry, not {policy!r}")
+                raise InvalidOption(f"rules[{exception.__name__}] must be a Retry, not {shown(policy)}")
 
     @staticmethod
     def after(delay: Duration, reason: str | None = None) -> RetryAfter:
@@ -82,20 +82,19 @@ class Retry:
         policy = self.policy_for(error)
         if attempt > policy.retries:
             return None
-        if policy is self and (isinstance(error, self.unless) or not (self.on is None or isinstance(error, self.on))):
-            return None
-        if isinstance(error, RetryAfter):
+        if isinstance(error, RetryAfter):  # The handler asked for it, so `on` and `unless` do not.
             return error.delay
+        if isinstance(error, policy.unless) or not (policy.on is None or isinstance(error, policy.on)):
+            return None
         return policy.nominal(attempt) * (1 + policy.jitter * random.random())
 
     def nominal(self, attempt: int) -> timedelta:
         """The delay after attempt `attempt`, without jitter."""
         seconds, cap = self.delay.total_seconds(), min(self.max, LONGEST).total_seconds()
-        # Bounded before the power: 2.0 ** 1100 is an OverflowError, and no cap is above 2 ** 64 seconds.
-        for _ in range(min(attempt - 1, 64) if self.factor > 1 else 0):
-            if seconds >= cap:
-                break
-            seconds *= self.factor
+        if 0 < seconds < cap and self.factor > 1:
+            # The cap is asked before the power is: 2.0 ** 1100 is an OverflowError.
+            steps = math.log(cap / seconds) / math.log(self.factor)
+            seconds = seconds * self.factor ** (attempt - 1) if attempt - 1 < steps else cap
         return timedelta(seconds=min(seconds, cap))
 
     def __repr__(self) -> str:
@@ -103,8 +102,8 @@ class Retry:
 
 
 def _classes(value: Exceptions, name: str) -> tuple[type[BaseException], ...]:
-    classes = (value,) if isinstance(value, type) else tuple(value)
+    classes = tuple(value) if isinstance(value, Iterable) else (value,)
     for cls in classes:
         if not (isinstance(cls, type) and issubclass(cls, BaseException)):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidOption(f"{name} must name exception classes, not {cls!r}")
+            raise InvalidOption(f"{name} must name exception classes, not {shown(cls)}")
     return classes

@@ -319,3 +319,7 @@ def make_partitions() -> Call[int]:
 
 def retain() -> Call[Row]:
     return Call("retain", {}, {}, lambda rows: rows[0])
+
+
+def waiting_queues() -> Call[list[str]]:
+    return Call("waiting_queues", {}, {}, lambda rows: [row["waiting_queues"] for row in rows])

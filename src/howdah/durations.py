@@ -6,7 +6,7 @@ import math
 import re
 from datetime import timedelta
 
-from howdah.errors import InvalidOption
+from howdah.errors import InvalidOption, shown
 
 Duration = timedelta | str | int | float
 
@@ -30,15 +30,15 @@ def duration(value: Duration, name: str = "duration") -> timedelta:
     elif isinstance(value, bool):
         raise InvalidOption(f"{name} must be a length of time, not {value!r}", hint='Write "2s", 2 or timedelta')
     elif isinstance(value, (int, float)):
-        if not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             raise InvalidOption(f"{name} must be a finite number of seconds, not {value!r}")
         length = timedelta(seconds=value) if abs(value) <= LONGEST.total_seconds() else LONGEST * 2
     else:
         length = _parse(value, name)
     if length < timedelta(0):
-        raise InvalidOption(f"{name} must not be negative: {value!r}")
+        raise InvalidOption(f"{name} must not be negative: {shown(value)}")
     if length > LONGEST:
-        raise InvalidOption(f"{name} is longer than a century: {value!r}")
+        raise InvalidOption(f"{name} is longer than a century: {shown(value)}")
     return length
 
 
@@ -64,7 +64,7 @@ def _parse(text: str, name: str) -> timedelta:
     while position < len(rest):
         part = _PART.match(rest, position)
         if part is None:
-            raise InvalidOption(f"{name} cannot be read as a length of time: {text!r}", hint=hint)
+            raise InvalidOption(f"{name} cannot be read as a length of time: {shown(text)}", hint=hint)
         total += float(part[1]) * _SECONDS[part[2]]
         position = part.end()
         while position < len(rest) and rest[position] == " ":
@@ -79,9 +79,9 @@ def in_words(length: timedelta | float) -> str:
     seconds = length.total_seconds() if isinstance(length, timedelta) else length
     if seconds < 0:
         return "-" + in_words(-seconds)
-    if seconds < 1:
+    if round(seconds, 3) < 1:
         return f"{seconds * 1000:.0f}ms"
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f}".rstrip("0").rstrip(".") + "s"
     whole = round(seconds)
     units = [(whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "m"), (whole % 60, "s")]

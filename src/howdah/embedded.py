@@ -69,7 +69,7 @@ if hasattr(os, "fork") and os.fork():
 sys.modules["howdah"] = package = types.ModuleType("howdah")
 package.__path__ = [sys.argv[1]]
 from howdah.embedded import watch
-watch(sys.argv[2], sys.argv[3], float(sys.argv[4]))
+watch(sys.argv[2], sys.argv[3], float(sys.argv[4]), int(sys.argv[5]))
 """
 
 
@@ -109,7 +109,8 @@ class EmbeddedServer:
                 return
             membership.shares -= 1
             if membership.shares == 0:
-                _memberships.pop(membership.place.directory, None)
+                if _memberships.get(membership.place.directory) is membership:
+                    del _memberships[membership.place.directory]
                 membership.leave()
 
 
@@ -157,13 +158,13 @@ def status(home: Path | str | None = None) -> Status:
             )
 
 
-def watch(directory: str, binaries: str, grace: float) -> None:
-    """The watcher's whole life: wait until no user lives, stop the server, end."""
+def watch(directory: str, binaries: str, grace: float, lock: int) -> None:
+    """The watcher's whole life: wait until no user lives, stop the server, end. `lock` was taken by the starter."""
     place = _Place(Path(directory), Path(binaries))
-    lock = _create(place.directory / "watcher.lock", place.owner())
-    if not _lock(lock):
-        return
-    os.ftruncate(lock, 0)
+    if sys.platform == "win32":  # where locks are not inherited
+        lock = _create(place.directory / "watcher.lock", None)
+        while not _lock(lock):
+            time.sleep(0.05)
     os.write(lock, str(os.getpid()).encode())
     lonely_since: float | None = None
     while place.directory.exists():
@@ -299,25 +300,30 @@ class _Place:
         return int(lock.read_text() or 0) if _is_held(lock) else None
 
     def have_watcher(self) -> None:
-        if self.watcher() is not None:
-            return
-        python = _python()
-        if python is None:
-            log.warning("no Python to run the watcher with: after a kill -9 the embedded PostgreSQL goes on running")
-            return
-        here = Path(__file__).parent
-        arguments = [str(here), str(self.directory), str(self.binaries), str(ORPHAN_GRACE)]
-        watcher = subprocess.Popen(
-            [python, "-I", "-S", "-c", WATCHER, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd=self.directory.anchor,
-            start_new_session=True,
-            creationflags=0x208 if sys.platform == "win32" else 0,  # detached, in a group of its own
-        )
-        if sys.platform != "win32":
-            watcher.wait()  # the first of the two forks
+        lock = _create(self.directory / "watcher.lock", self.owner())
+        try:
+            if not _lock(lock):
+                return
+            os.ftruncate(lock, 0)
+            python = _python()
+            if python is None:
+                log.warning("no Python for a watcher: after kill -9 of its last user, PostgreSQL runs until the next")
+                return
+            here = Path(__file__).parent
+            watcher = subprocess.Popen(
+                [python, "-I", "-S", "-c", WATCHER, here, self.directory, self.binaries, str(ORPHAN_GRACE), str(lock)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd=self.directory.anchor,
+                start_new_session=True,
+                pass_fds=() if sys.platform == "win32" else (lock,),
+                creationflags=0x208 if sys.platform == "win32" else 0,  # detached, in a group of its own
+            )
+            if sys.platform != "win32":
+                watcher.wait()  # the first of the two forks
+        finally:
+            os.close(lock)  # only ours: the watcher has it too
 
     # ── the server ──
 
@@ -388,13 +394,10 @@ class _Place:
             self.log.replace(self.log.with_suffix(".log.1"))
         os.close(_create(self.log, uid))
         log_start = self.log.stat().st_size
-        settings = self._address(uid)
-        settings |= {"hba_file": f"{self.data}/pg_hba.conf", "ident_file": f"{self.data}/pg_ident.conf"}
-        options = _joined(f"-c{name}={value}" for name, value in settings.items())
-        self._run(
-            [_program(binaries, "pg_ctl"), "start", "-W", "-D", self.data, "-l", self.log, "-o", options],
-            uid,
-        )
+        settings = _joined(f"-c{name}={value}" for name, value in self._address(uid).items())
+        # pg_ctl goes through a shell and does not quote for it: names in the place, not paths that may hold anything.
+        pg_ctl: list[str | Path] = [_program(binaries, "pg_ctl"), "start", "-W"]
+        self._run([*pg_ctl, "-D", self.data.name, "-l", self.log.name, "-o", settings], uid)
         if not self._becomes_ready():
             with self.log.open(errors="replace") as text:
                 text.seek(log_start)
@@ -414,7 +417,7 @@ class _Place:
         # initdb insists on a user with a name; the server does not.
         builder = None if uid is None else _named_uid(uid)
         _give(staging, builder)
-        initdb: list[str | Path] = [_program(binaries, "initdb"), "-D", staging]
+        initdb: list[str | Path] = [_program(binaries, "initdb"), "-D", staging.name]
         access = ["--auth=reject"]
         if sys.platform == "win32":
             password = self.directory / "password"
@@ -424,7 +427,7 @@ class _Place:
         locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         try:
             self._run([*initdb, "--username=howdah", "--no-sync", *access, *locale, *settings], builder)
-            single = [_program(binaries, "postgres"), "--single", "-F", "-D", staging, "postgres"]
+            single = [_program(binaries, "postgres"), "--single", "-F", "-D", staging.name, "postgres"]
             said = self._run(single, builder, stdin="CREATE DATABASE howdah\n")
             if re.search("ERROR|FATAL|PANIC", said):  # which single-user mode does not tell by its exit code
                 raise EmbeddedServerError(f"the database could not be created in {staging}", hint=said)
@@ -461,7 +464,7 @@ class _Place:
         }
 
     def _socket_directory(self, uid: int | None) -> Path:
-        """A private directory with a short path; the same at every start, because users reconnect to the old address."""
+        """A private directory with a short path, the same at every start: users reconnect to the address they know."""
         link = self.directory / "socket"
         if link.is_symlink():
             known = self.directory / link.readlink()
@@ -477,7 +480,8 @@ class _Place:
         ):
             fresh = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
             _give(fresh, uid)
-            if "," not in str(fresh) and _can_bind(fresh) and (uid is None or _is_reachable(fresh, uid)):
+            plain = re.fullmatch(r"[\w ./+-]+", str(fresh))  # a setting that is a list, read by a shell on its way
+            if plain and _can_bind(fresh) and (uid is None or _is_reachable(fresh, uid)):
                 link.symlink_to(fresh.name if parent == self.directory else fresh)
                 return fresh
             fresh.rmdir()
@@ -489,9 +493,13 @@ class _Place:
     def _run(self, command: list[str | Path], uid: int | None, stdin: str = "") -> str:
         """Run a program of the server as its user, holding the lock that says that the server lives."""
         descriptor = _create(self.directory / "server.lock", self.owner())
-        _lock(descriptor)
         try:
-            done = _run_as(uid, command, stdin, keep=descriptor)
+            if not _lock(descriptor):
+                raise EmbeddedServerError(
+                    f"a program that a killed start left behind still works in {self.directory}",
+                    hint="It ends by itself: try again in a moment",
+                )
+            done = _run_as(uid, command, stdin, keep=descriptor, directory=self.directory)
         finally:
             os.close(descriptor)  # only ours: the lock lives on in what the program started
         if done.returncode:
@@ -631,7 +639,7 @@ def _explained(home: Path) -> Generator[None]:
         where = f" ({error.filename})" if error.filename else ""
         raise EmbeddedServerError(
             f"the embedded PostgreSQL cannot run in {home}: {error.strerror or error}{where}",
-            hint="Set HOWDAH_HOME to a directory you may write and that has room; or HOWDAH_DSN to a PostgreSQL you have",
+            hint="Set HOWDAH_HOME to a directory that you may write and that has room, or HOWDAH_DSN to a PostgreSQL",
         ) from error
 
 
@@ -689,6 +697,7 @@ def _lock(descriptor: int) -> bool:
         if sys.platform == "win32":
             os.lseek(descriptor, 4096, os.SEEK_SET)  # past the text: this lock also forbids reading
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+            os.lseek(descriptor, 0, os.SEEK_SET)
         else:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
@@ -717,10 +726,13 @@ def _is_held(path: Path) -> bool:
 
 
 def _run_as(
-    uid: int | None, command: list[str | Path], stdin: str = "", keep: int | None = None
+    uid: int | None,
+    command: list[str | Path],
+    stdin: str = "",
+    keep: int | None = None,
+    directory: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a program of PostgreSQL; `keep` stays open in it and in whatever it starts."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     # Files, not pipes: a server that pg_ctl started would keep the pipe open.
     with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as asked:
         asked.write(stdin)
@@ -730,8 +742,7 @@ def _run_as(
             stdin=asked,
             stdout=said,
             stderr=subprocess.STDOUT,
-            cwd=Path(command[0]).anchor,  # not ours, which the server's user may not be allowed to enter
-            env=environment,
+            cwd=directory or Path(command[0]).anchor,  # not ours: the server's user may not be allowed to enter it
             start_new_session=True,  # Ctrl-C in the starter's terminal is not for the server
             pass_fds=() if keep is None or sys.platform == "win32" else (keep,),
             umask=-1 if sys.platform == "win32" else 0o077,

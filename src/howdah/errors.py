@@ -84,6 +84,15 @@ class LeaseLost(HowdahError):
     """This worker may no longer own its tasks: it stops them and starts over under a new id."""
 
 
+def shown(value: object, most: int = 80) -> str:
+    """A value as it fits in a sentence: its repr, cut; whatever it is."""
+    try:
+        text = repr(value)
+    except Exception:  # A user's __repr__, or a number of 5,000 digits.
+        text = f"a value of type {type(value).__name__}"
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 # The SQL functions raise their own class of SQLSTATEs, so that every language can tell them apart.
 SQLSTATES: dict[str, type[HowdahError]] = {
     "HW001": UnknownKind,

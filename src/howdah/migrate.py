@@ -104,7 +104,9 @@ def check(database: Database) -> None:
     if state.number == 0:
         raise SchemaMismatch("this database has no tables of howdah yet", hint=MIGRATE)
     _refuse_newer(state)
-    if state.number < len(migrations()) or (state.digest != digest() and _numbers(state.version) <= _numbers(release())):
+    if state.number < len(migrations()) or (
+        state.digest != digest() and _numbers(state.version) <= _numbers(release())
+    ):
         raise SchemaMismatch(
             f"the tables are of howdah {state.version} (schema {state.number}), this code is {release()} (schema {len(migrations())})",
             hint=MIGRATE,
@@ -159,7 +161,7 @@ def _apply(conn: Connection[DictRow]) -> list[str]:
         applied.append(script.name)
     after = _functions(conn)
     for signature in [name for name, stamp in after.items() if before.get(name) == stamp]:
-        conn.execute(f"drop function {signature}".encode())  # noqa: S608: regprocedure, quoted by the server
+        conn.execute(f"drop function {signature}".encode())
     conn.execute("select howdah.make_partitions()")
     conn.execute(
         "insert into howdah.installed (version, digest) values (%s, %s) on conflict (only_row) do update"
@@ -180,7 +182,7 @@ def _replace(conn: Connection[DictRow], script: Script) -> None:
         if name is None:
             raise
         for signature in [known for known in _functions(conn) if known.startswith(name[1] + "(")]:
-            conn.execute(f"drop function {signature}".encode())  # noqa: S608
+            conn.execute(f"drop function {signature}".encode())
         conn.execute(script.sql.encode())
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal
 
-from howdah.durations import Duration, duration
+from howdah.durations import Duration, duration, in_words
 
 CommitHook = Callable[[Any], Coroutine[Any, Any, None]]
 
@@ -56,9 +56,12 @@ class RetryAfter(Outcome):
     """
 
     def __init__(self, delay: Duration, reason: str | None = None) -> None:
-        super().__init__(reason or f"retry after {delay}")
+        super().__init__(delay, reason)
         self.delay = duration(delay, "delay")
         self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason or f"retry after {in_words(self.delay)}"
 
 
 class Fail(Outcome):
@@ -73,7 +76,7 @@ class Cancel(Outcome):
     """This task is no longer wanted: end it as cancelled."""
 
     def __init__(self, reason: str | None = None) -> None:
-        super().__init__(reason)
+        super().__init__(*([] if reason is None else [reason]))
         self.reason = reason
 
 

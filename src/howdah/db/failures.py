@@ -29,13 +29,13 @@ def passes(error: BaseException) -> bool:
 def translated(error: psycopg.Error) -> HowdahError | None:
     """The error a user should see instead of this one, or None to show it as it is."""
     diag = error.diag
-    ours = from_sqlstate(
-        error.sqlstate, diag.message_primary or str(error), diag.message_hint, diag.message_detail
-    )
+    ours = from_sqlstate(error.sqlstate, diag.message_primary or str(error), diag.message_hint, diag.message_detail)
     if ours is not None:
         return ours
     if error.sqlstate in ("3F000", "42P01", "42883", "42703"):
-        return SchemaMismatch(f"howdah's tables in this database do not fit this code: {_one_line(error)}", hint=MIGRATE)
+        return SchemaMismatch(
+            f"howdah's tables in this database do not fit this code: {_one_line(error)}", hint=MIGRATE
+        )
     if error.sqlstate == "42501":
         return CannotConnect(
             f"this database user lacks a right: {_one_line(error)}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import select
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -95,7 +96,7 @@ class Database:
                 timeout=self.patience,
                 open=False,
                 configure=_configure_async,
-                check=AsyncConnectionPool.check_connection if self.patience else None,
+                check=_check_async,
                 name="howdah",
             )
             await pool.open()
@@ -113,7 +114,7 @@ class Database:
                     timeout=self.patience,
                     open=True,
                     configure=_configure_sync,
-                    check=ConnectionPool.check_connection,
+                    check=_check_sync,
                     name="howdah-sync",
                 )
             return self._sync_pool
@@ -171,6 +172,25 @@ def run_on_sync(conn: Connection[Any], call: Call[R]) -> R:
     with readable(), conn.cursor(row_factory=dict_row) as cursor:
         cursor.execute(text(call).encode(), call.args)
         return call.read(cursor.fetchall())
+
+
+def _has_news(conn: AsyncConnection[DictRow] | Connection[DictRow]) -> bool:
+    """Whether an idle connection has something to read: the server's farewell, mostly. Costs no round trip."""
+    if not hasattr(select, "poll"):  # Windows: ask the server every time
+        return True
+    poll = select.poll()
+    poll.register(conn.pgconn.socket, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+async def _check_async(conn: AsyncConnection[DictRow]) -> None:
+    if _has_news(conn):
+        await AsyncConnectionPool.check_connection(conn)
+
+
+def _check_sync(conn: Connection[DictRow]) -> None:
+    if _has_news(conn):
+        ConnectionPool.check_connection(conn)
 
 
 _BACKEND_PID = "select pg_backend_pid() as pid"

@@ -29,13 +29,13 @@ def colon(_: int, name: str) -> str:
 @cache
 def _text(function: str, types: tuple[tuple[str, str], ...] | None, placeholder: Placeholder) -> str:
     if types is None:
-        return f"select * from howdah.{function}"  # noqa: S608: names of this package, never of a user
+        return f"select * from howdah.{function}"
     # CAST, not ::, because a colon means a parameter to SQLAlchemy; and always, because no driver guesses all types right.
     arguments = ", ".join(
         f"{name} => cast({placeholder(number, name)} as {sql_type})"
         for number, (name, sql_type) in enumerate(types, start=1)
     )
-    return f"select * from howdah.{function}({arguments})"  # noqa: S608
+    return f"select * from howdah.{function}({arguments})"
 
 
 def text(call: Call[Any], placeholder: Placeholder = percent) -> str:

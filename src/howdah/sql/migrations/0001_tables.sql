@@ -83,6 +83,7 @@ create table howdah.task (
   priority      int not null,
   run_at        timestamptz not null,
   step          text,
+  step_no       int not null default 0,
   payload       jsonb not null default '{}',
   key           text check (length(key) between 1 and 500),
   attempt       int not null default 0 check (attempt >= 0),
@@ -107,6 +108,7 @@ comment on table howdah.task is 'The live tasks: queued, running, suspended, fai
 comment on column howdah.task.status is 'queued: waits for run_at and a worker. running: leased by worker. suspended: waits for a message. failed: parked with its error; UPDATE … SET error = NULL goes on.';
 comment on column howdah.task.priority is 'Higher first.';
 comment on column howdah.task.step is 'Where the task stands; NULL for a kind of one step.';
+comment on column howdah.task.step_no is 'How many steps were finished before this one; with the id it names a step, so its retries share an idempotency key.';
 comment on column howdah.task.payload is 'What the step needs: the arguments of the handler, by name.';
 comment on column howdah.task.key is 'Unique among live tasks.';
 comment on column howdah.task.attempt is 'Attempts of the current step, the running one included.';

@@ -66,7 +66,7 @@ begin
        where t.id = pick.id and t.status = 'queued'
       returning t.*
     )
-    select array_agg(json_build_array(k.id, k.epoch, k.kind, k.queue, k.step, k.attempt, k.key, k.last_error, k.payload) order by k.run_at, k.id),
+    select array_agg(json_build_array(k.id, k.epoch, k.kind, k.queue, k.step, k.step_no, k.attempt, k.key, k.last_error, k.payload) order by k.run_at, k.id),
            (array_agg(k.run_at order by k.run_at desc, k.id desc))[1], (array_agg(k.id order by k.run_at desc, k.id desc))[1]
       into took, last_at, last_id
       from take k;

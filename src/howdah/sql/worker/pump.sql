@@ -78,4 +78,4 @@ begin
 end
 $$;
 comment on function howdah.pump(uuid, bigint, bigint[], bigint[], jsonb, bigint[], bigint[], jsonb, jsonb, int, boolean) is
-  'The worker''s round trip: settle done, gone (succeeded, nothing kept) and other transitions; say whether it is asleep; claim up to room tasks from its lanes, a JSON array of {name, queue, kinds, share, limit, cursors}. Returns the settled ids, the claimed tasks as JSON arrays [id, epoch, kind, queue, step, attempt, key, last_error, payload], the cursors to pass next time, and the seconds until the next task is due. HW008: the lease is lost.';
+  'The worker''s round trip: settle done, gone (succeeded, nothing kept) and other transitions; say whether it is asleep; claim up to room tasks from its lanes, a JSON array of {name, queue, kinds, share, limit, cursors}. Returns the settled ids, the claimed tasks as JSON arrays [id, epoch, kind, queue, step, step_no, attempt, key, last_error, payload], the cursors to pass next time, and the seconds until the next task is due. HW008: the lease is lost.';

@@ -28,6 +28,7 @@ begin
            worker = null, claim_seq = null,
            payload = coalesce(x.payload, t.payload),
            step = coalesce(x.step, t.step),
+           step_no = t.step_no + (x.attempts = 'reset')::int,
            run_at = case h."to" when 'queued' then clock + x.delay else t.run_at end,
            attempt = case x.attempts when 'unspent' then greatest(t.attempt - 1, 0) when 'reset' then 0 else t.attempt end,
            lost = case x.attempts when 'reset' then 0 else t.lost end,

@@ -1,0 +1,250 @@
+"""Client: every verb, async and sync. Each is one line over `calls`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.rows import DictRow
+
+from howdah import calls
+from howdah.calls import Call, NewTask
+from howdah.db import borrowed
+from howdah.db.pool import Database
+from howdah.durations import Duration
+from howdah.errors import InvalidOption, TaskNotFound
+from howdah.installation import Installation
+from howdah.kinds.registry import Registry
+from howdah.payload import DEFAULT_MAX_BYTES
+from howdah.results import Waiter, wait_sync
+from howdah.task import Reason, TaskInfo
+
+R = TypeVar("R")
+
+
+class Client:
+    """Enqueue, look and repair, with no worker machinery. An App is a Client with handlers."""
+
+    def __init__(
+        self, dsn: str | None = None, *, home: Path | str | None = None, max_payload: int = DEFAULT_MAX_BYTES
+    ) -> None:
+        if max_payload < 2:
+            raise InvalidOption(f"max_payload must be a number of bytes, not {max_payload!r}")
+        self.installation = Installation(dsn, home=home)
+        self.registry = Registry()
+        self.max_payload = max_payload
+        self._waiters: dict[asyncio.AbstractEventLoop, Waiter] = {}
+
+    # ── the database ──
+
+    @property
+    def dsn(self) -> str:
+        """The address of the database in use. Opens it (starts the embedded server) if need be."""
+        return self.installation.open_sync().dsn
+
+    async def database(self) -> Database:
+        """The database, opened and checked."""
+        return await self.installation.open()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection[DictRow]]:
+        """A transaction on howdah's own pool: a psycopg AsyncConnection, to enqueue and to write your own rows in."""
+        database = await self.database()
+        async with database.connection() as conn, conn.transaction():
+            yield conn
+
+    async def close(self) -> None:
+        """Close all connections; the embedded server stops when nobody else uses it."""
+        self._waiters.pop(asyncio.get_running_loop(), None)
+        await self.installation.close()
+
+    def close_sync(self) -> None:
+        """As `close`, for programs without an event loop."""
+        self.installation.close_sync()
+
+    async def run(self, call: Call[R], connection: Any = None) -> R:
+        """Make one call, on `connection` if there is one, else on howdah's own pool."""
+        if connection is not None:
+            return await borrowed.run(connection, call)
+        return await (await self.database()).run(call)
+
+    def run_sync(self, call: Call[R], connection: Any = None) -> R:
+        """As `run`, blocking."""
+        if connection is not None:
+            return borrowed.run_sync(connection, call)
+        return self.installation.open_sync().run_sync(call)
+
+    async def copy(self, task: NewTask, payloads: Sequence[str], connection: Any = None) -> list[int]:
+        """Write many tasks of one kind."""
+        if connection is not None:
+            return await borrowed.copy(connection, task, payloads)
+        return await (await self.database()).copy(task, payloads)
+
+    def copy_sync(self, task: NewTask, payloads: Sequence[str], connection: Any = None) -> list[int]:
+        """As `copy`, blocking."""
+        if connection is not None:
+            return borrowed.copy_sync(connection, task, payloads)
+        return self.installation.open_sync().copy_sync(task, payloads)
+
+    # ── one task ──
+
+    async def cancel(self, task_id: int, reason: str | None = None, *, connection: Any = None) -> str:
+        """Cancel a task: "cancelled" if it waited, "running" if it runs and was asked to stop.
+
+        A running task ends as cancelled unless it succeeds first. Raises TaskNotFound, WrongStatus if it has ended.
+        """
+        return await self.run(calls.cancel(_id(task_id), reason), connection)
+
+    def cancel_sync(self, task_id: int, reason: str | None = None, *, connection: Any = None) -> str:
+        """As `cancel`, blocking."""
+        return self.run_sync(calls.cancel(_id(task_id), reason), connection)
+
+    async def retry(self, task_id: int, *, connection: Any = None) -> str:
+        """Go on with a parked task from its step ("resumed"), or make a waiting one due ("due now").
+
+        Raises TaskNotFound, WrongStatus if it runs or has ended.
+        """
+        return await self.run(calls.retry(_id(task_id)), connection)
+
+    def retry_sync(self, task_id: int, *, connection: Any = None) -> str:
+        """As `retry`, blocking."""
+        return self.run_sync(calls.retry(_id(task_id)), connection)
+
+    async def why(self, task_id: int) -> list[Reason]:
+        """Why a task is not running: one Reason per cause. Raises TaskNotFound."""
+        return [Reason(**row) for row in await self.run(calls.why(_id(task_id)))]
+
+    def why_sync(self, task_id: int) -> list[Reason]:
+        """As `why`, blocking."""
+        return [Reason(**row) for row in self.run_sync(calls.why(_id(task_id)))]
+
+    async def show(self, task_id: int) -> TaskInfo:
+        """One task as it is now, live or ended. Raises TaskNotFound."""
+        return _only(task_id, await self.run(calls.find(ids=[_id(task_id)])))
+
+    def show_sync(self, task_id: int) -> TaskInfo:
+        """As `show`, blocking."""
+        return _only(task_id, self.run_sync(calls.find(ids=[_id(task_id)])))
+
+    async def history(self, task_id: int) -> list[dict[str, Any]]:
+        """What happened to a task: retries, failures, crashes, timeouts, operator actions, oldest first."""
+        return await self.run(calls.history(_id(task_id)))
+
+    def history_sync(self, task_id: int) -> list[dict[str, Any]]:
+        """As `history`, blocking."""
+        return self.run_sync(calls.history(_id(task_id)))
+
+    async def result(self, task_id: int, *, timeout: Duration | None = None, kind: str | None = None) -> Any:
+        """Wait for a task to end; see Task.result."""
+        loop = asyncio.get_running_loop()
+        waiter = self._waiters.get(loop)
+        if waiter is None:
+            waiter = self._waiters[loop] = Waiter(self.run)
+        return self._read_result(await waiter.wait(_id(task_id), timeout), kind)
+
+    def result_sync(self, task_id: int, *, timeout: Duration | None = None, kind: str | None = None) -> Any:
+        """As `result`, blocking."""
+        return self._read_result(wait_sync(self.run_sync, _id(task_id), timeout), kind)
+
+    def _read_result(self, value: Any, kind: str | None) -> Any:
+        handler = self.registry.find(kind) if kind is not None else None
+        return value if handler is None else handler.read_result(value)
+
+    # ── many ──
+
+    async def tasks(
+        self,
+        *,
+        ids: Iterable[int] | None = None,
+        status: Iterable[str] | None = None,
+        kind: str | None = None,
+        queue: str | None = None,
+        key: str | None = None,
+        before: int | None = None,
+        limit: int = 50,
+    ) -> list[TaskInfo]:
+        """Tasks, live and ended, newest first; page on with `before` = the last id seen."""
+        call = calls.find(
+            ids=_list(ids), status=_list(status), kind=kind, queue=queue, key=key, before=before, at_most=limit
+        )
+        return [TaskInfo(**row) for row in await self.run(call)]
+
+    def tasks_sync(
+        self,
+        *,
+        ids: Iterable[int] | None = None,
+        status: Iterable[str] | None = None,
+        kind: str | None = None,
+        queue: str | None = None,
+        key: str | None = None,
+        before: int | None = None,
+        limit: int = 50,
+    ) -> list[TaskInfo]:
+        """As `tasks`, blocking."""
+        call = calls.find(
+            ids=_list(ids), status=_list(status), kind=kind, queue=queue, key=key, before=before, at_most=limit
+        )
+        return [TaskInfo(**row) for row in self.run_sync(call)]
+
+    async def pause(self, queue: str, reason: str | None = None) -> None:
+        """Start no more tasks of this queue, in the whole fleet. Running ones go on."""
+        await self.run(calls.pause(queue, reason))
+
+    def pause_sync(self, queue: str, reason: str | None = None) -> None:
+        """As `pause`, blocking."""
+        self.run_sync(calls.pause(queue, reason))
+
+    async def resume(self, queue: str) -> bool:
+        """Undo `pause`. False if the queue was not paused."""
+        return await self.run(calls.resume(queue))
+
+    def resume_sync(self, queue: str) -> bool:
+        """As `resume`, blocking."""
+        return self.run_sync(calls.resume(queue))
+
+    async def queues(self) -> list[dict[str, Any]]:
+        """Every queue with its counts and whether it is paused."""
+        return await self.run(calls.queues())
+
+    def queues_sync(self) -> list[dict[str, Any]]:
+        """As `queues`, blocking."""
+        return self.run_sync(calls.queues())
+
+    async def workers(self) -> list[dict[str, Any]]:
+        """Every worker of the last day."""
+        return await self.run(calls.workers())
+
+    def workers_sync(self) -> list[dict[str, Any]]:
+        """As `workers`, blocking."""
+        return self.run_sync(calls.workers())
+
+    async def stop_workers(self, worker: UUID | None = None) -> int:
+        """Ask all workers, or one, to finish what they run and exit. Returns how many were asked."""
+        return await self.run(calls.stop_workers(worker))
+
+    def stop_workers_sync(self, worker: UUID | None = None) -> int:
+        """As `stop_workers`, blocking."""
+        return self.run_sync(calls.stop_workers(worker))
+
+
+def _id(task_id: Any) -> int:
+    if isinstance(task_id, bool) or not isinstance(task_id, int) or not -(2**63) <= task_id < 2**63:
+        raise InvalidOption(f"a task id is a whole number, not {task_id!r}")
+    return task_id
+
+
+def _list(values: Iterable[Any] | None) -> list[Any] | None:
+    return None if values is None else [values] if isinstance(values, str) else list(values)
+
+
+def _only(task_id: int, rows: Sequence[Mapping[str, Any]]) -> TaskInfo:
+    if not rows:
+        raise TaskNotFound(
+            f"there is no task {task_id}", hint="It never existed, was rolled back, or its retention is over"
+        )
+    return TaskInfo(**rows[0])

@@ -1,0 +1,156 @@
+"""What a running step may see and do."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import msgspec
+from psycopg import AsyncConnection
+
+from howdah.errors import HowdahError, InvalidOption
+from howdah.outcomes import CommitHook
+
+
+class ClaimedTask(msgspec.Struct, array_like=True, frozen=True):
+    """A task as the claim brings it, in the order of the SQL function's array."""
+
+    id: int
+    epoch: int
+    kind: str
+    queue: str
+    step: str | None
+    step_no: int
+    attempt: int
+    key: str | None
+    last_error: str | None
+    payload: msgspec.Raw
+
+
+class Progress(msgspec.Struct, omit_defaults=True):
+    """How far a task says it is."""
+
+    done: float
+    total: float | None = None
+    note: str | None = None
+
+
+CallHandler = Callable[[Callable[..., Any], dict[str, Any]], Coroutine[Any, Any, Any]]
+ReportProgress = Callable[[ClaimedTask, Progress], None]
+
+
+class Context:
+    """The task that is running, as its handler sees it.
+
+    It is passed to whatever parameter is annotated `Context`. Every attempt has a new one.
+
+    >>> @app.task()                                     # doctest: +SKIP
+    ... async def import_file(path: str, ctx: Context) -> None:
+    ...     for n, line in enumerate(lines, 1):
+    ...         ctx.progress(n, len(lines))
+    """
+
+    def __init__(self, task: ClaimedTask, call: CallHandler, report: ReportProgress) -> None:
+        self._task = task
+        self._call = call
+        self._report = report
+        self._cancelled = False
+        self.saw_cancel = False
+        self._connection: AsyncConnection[Any] | None = None
+        self.hooks: list[CommitHook] = []
+
+    @property
+    def id(self) -> int:
+        """The id of the task."""
+        return self._task.id
+
+    @property
+    def kind(self) -> str:
+        """The name its handler is registered under."""
+        return self._task.kind
+
+    @property
+    def queue(self) -> str:
+        """The queue it was claimed from."""
+        return self._task.queue
+
+    @property
+    def step(self) -> str | None:
+        """Where the task stands; None for a kind of one step."""
+        return self._task.step
+
+    @property
+    def attempt(self) -> int:
+        """The number of this attempt at the current step, from 1."""
+        return self._task.attempt
+
+    @property
+    def epoch(self) -> int:
+        """A number that grows with every claim of this task: a fencing token for systems that take one."""
+        return self._task.epoch
+
+    @property
+    def key(self) -> str | None:
+        """The key the task was enqueued under."""
+        return self._task.key
+
+    @property
+    def last_error(self) -> str | None:
+        """What the attempt before this one failed with."""
+        return self._task.last_error
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same text for every attempt of one step, another for every other: pass it to systems that take one."""
+        return f"{self.kind}:{self.id}:{self._task.step_no}"
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether this attempt should stop: it was cancelled, timed out, or its worker is stopping.
+
+        A coroutine gets asyncio.CancelledError as well. A handler in a thread cannot be stopped from outside: look
+        here in long loops, and return: what has looked and returns was cancelled.
+        """
+        self.saw_cancel = self._cancelled
+        return self._cancelled
+
+    @property
+    def connection(self) -> AsyncConnection[Any]:
+        """The transaction this handler runs in; only with `@app.task(transactional=True)`."""
+        if self._connection is None:
+            raise HowdahError(
+                f"{self.kind} has no connection of the transition",
+                hint="Declare it with @app.task(transactional=True), or use ctx.on_commit(function)",
+            )
+        return self._connection
+
+    def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
+        """Say how far the task is. Cheap: the last word is written about twice a second. Works in threads too."""
+        self._report(self._task, Progress(done, total, note))
+
+    def on_commit(self, function: CommitHook) -> CommitHook:
+        """Have `await function(connection)` run inside the transaction that ends this attempt.
+
+        `connection` is a psycopg AsyncConnection. What it writes commits with the transition or not at all: not when
+        the attempt fails, and not when the lease was lost. If it raises, the attempt counts as failed. Usable as a
+        decorator. Raises InvalidOption if `function` is not a coroutine function.
+        """
+        if not inspect.iscoroutinefunction(function):
+            raise InvalidOption(f"on_commit takes an async function of one argument, not {function!r}")
+        self.hooks.append(function)
+        return function
+
+    # ── for kinds and workers ──
+
+    async def call(self, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+        """Run a handler where its kind wants it: on the loop, in a thread, in a process."""
+        return await self._call(function, arguments)
+
+    def cancel(self) -> None:
+        """Make `cancelled` true."""
+        self._cancelled = True
+
+    def join(self, connection: AsyncConnection[Any]) -> None:
+        """Make `connection` the transaction of this attempt."""
+        self._connection = connection

@@ -1,0 +1,58 @@
+"""Line: one connection of a worker's own, that comes back after every failure."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TypeVar
+
+from psycopg import AsyncConnection
+from psycopg.rows import DictRow
+
+from howdah.calls import Call
+from howdah.db.failures import passes
+from howdah.db.pool import Database, is_pooled, run_on
+
+log = logging.getLogger("howdah.db")
+R = TypeVar("R")
+
+
+class Line:
+    """Calls on one dedicated connection, one at a time. Neither user code nor a pool can starve it."""
+
+    def __init__(self, database: Database, *, timeout: float) -> None:
+        self.database = database
+        self.timeout = timeout
+        self.pooled: bool | None = None
+        self._conn: AsyncConnection[DictRow] | None = None
+        self._turn = asyncio.Lock()
+
+    async def run(self, call: Call[R]) -> R:
+        """Make the call; it may take `timeout` seconds. After any failure of the connection the next call makes a new one."""
+        async with self._turn:
+            try:
+                async with asyncio.timeout(self.timeout):
+                    return await run_on(self._conn or await self._connect(), call)
+            except BaseException as error:
+                if not isinstance(error, Exception) or passes(error):
+                    await self._hang_up()
+                raise
+
+    async def _connect(self) -> AsyncConnection[DictRow]:
+        conn = await self.database.connect()
+        self.pooled = await is_pooled(conn)
+        if self.pooled:
+            conn.prepare_threshold = None  # the statement would be prepared in somebody else's session
+        else:
+            conn.prepare_threshold = 1
+        self._conn = conn
+        return conn
+
+    async def _hang_up(self) -> None:
+        conn, self._conn = self._conn, None
+        if conn is not None:
+            await conn.close()
+
+    async def close(self) -> None:
+        async with self._turn:
+            await self._hang_up()

@@ -1,0 +1,258 @@
+"""Options of an enqueue, and the verbs bound to them: `welcome.using(delay="1h").enqueue(42)`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
+
+from howdah import calls
+from howdah.calls import NewTask
+from howdah.durations import Duration, optional_duration
+from howdah.errors import InvalidOption
+from howdah.kinds.registry import Defaults
+from howdah.payload import plain_json
+from howdah.task import Task
+
+if TYPE_CHECKING:
+    from howdah.client import Client
+    from howdah.kinds.function import FunctionKind
+
+P = ParamSpec("P")
+R = TypeVar("R")
+E = TypeVar("E", covariant=True)  # what enqueue returns: Task[R], or with on_conflict="skip" Task[R] | None
+OnConflict = Literal["return", "raise", "skip", "replace"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a task is enqueued, checked. None means: what the kind says."""
+
+    delay: timedelta | None = None
+    at: datetime | None = None
+    queue: str | None = None
+    priority: int | None = None
+    key: str | None = None
+    on_conflict: OnConflict = "return"
+    connection: Any = None
+
+
+def options(
+    *,
+    delay: Duration | None = None,
+    at: datetime | None = None,
+    queue: str | None = None,
+    priority: int | None = None,
+    key: str | None = None,
+    on_conflict: OnConflict = "return",
+    connection: Any = None,
+) -> Options:
+    """Check what was given. Raises InvalidOption that names the option."""
+    if delay is not None and at is not None:
+        raise InvalidOption("delay and at were both given", hint="Give one of them")
+    if at is not None and (not isinstance(at, datetime) or at.tzinfo is None):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidOption(
+            f"at must be a datetime with a time zone, not {at!r}", hint="Write datetime.now(UTC) + …, or use delay="
+        )
+    if on_conflict not in ("return", "raise", "skip", "replace"):
+        raise InvalidOption(f"on_conflict must be return, raise, skip or replace, not {on_conflict!r}")
+    return Options(
+        delay=optional_duration(delay, "delay"),
+        at=at,
+        queue=None if queue is None else check_name(queue, "queue"),
+        priority=None if priority is None else check_priority(priority),
+        key=None if key is None else check_name(key, "key", 500),
+        on_conflict=on_conflict,
+        connection=connection,
+    )
+
+
+def check_name(value: Any, what: str, longest: int = 200) -> str:
+    """A name of a queue, kind or key. Raises InvalidOption."""
+    if not isinstance(value, str) or not 1 <= len(value) <= longest:
+        raise InvalidOption(f"{what} must be text of 1 to {longest} characters, not {str(value)[:80]!r}")
+    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        raise InvalidOption(f"{what} holds a character that PostgreSQL cannot store: {value[:80]!r}")
+    return value
+
+
+def check_priority(value: Any) -> int:
+    """A priority. Raises InvalidOption."""
+    if isinstance(value, bool) or not isinstance(value, int) or not -(2**31) <= value < 2**31:
+        raise InvalidOption(f"priority must be a whole number of 32 bits, not {value!r}")
+    return value
+
+
+def _new_task(kind: str, payload: str, chosen: Options, defaults: Defaults | None) -> NewTask:
+    if defaults is None:
+        return NewTask(
+            kind,
+            payload,
+            queue=chosen.queue,
+            priority=chosen.priority,
+            delay=chosen.delay,
+            run_at=chosen.at,
+            key=chosen.key,
+            on_conflict=chosen.on_conflict,
+        )
+    delay = chosen.delay if chosen.delay is not None or chosen.at is not None else defaults.delay
+    return NewTask(
+        kind,
+        payload,
+        queue=chosen.queue if chosen.queue is not None else defaults.queue,
+        priority=chosen.priority if chosen.priority is not None else defaults.priority,
+        delay=delay,
+        run_at=chosen.at,
+        key=chosen.key,
+        on_conflict=chosen.on_conflict,
+    )
+
+
+class Bound(Generic[P, R, E]):
+    """A kind with options, ready to enqueue."""
+
+    def __init__(self, client: Client, kind: FunctionKind[P, R], chosen: Options) -> None:
+        self._client = client
+        self._kind = kind
+        self._chosen = chosen
+
+    async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> E:
+        """Put a task in its queue; the arguments are the handler's. Part of the caller's transaction with `connection=`.
+
+        Raises InvalidPayload if the arguments do not fit, KeyConflict with on_conflict="raise".
+        """
+        return self._task(await self._client.run(self._call(args, kwargs), self._chosen.connection))
+
+    def enqueue_sync(self, *args: P.args, **kwargs: P.kwargs) -> E:
+        """As `enqueue`, blocking."""
+        return self._task(self._client.run_sync(self._call(args, kwargs), self._chosen.connection))
+
+    async def enqueue_many(self, items: Iterable[tuple[Any, ...] | Mapping[str, Any]]) -> list[Task[R]]:
+        """Put many tasks in their queue, with COPY: all of them or, if one does not fit, none.
+
+        Each item is a tuple of positional arguments or a mapping of named ones. Raises InvalidPayload that names the
+        item, InvalidOption with `key`.
+        """
+        new, payloads = self._many(items)
+        ids = await self._client.copy(new, payloads, self._chosen.connection) if payloads else []
+        return [Task(self._client, task_id, self._kind.name) for task_id in ids]
+
+    def enqueue_many_sync(self, items: Iterable[tuple[Any, ...] | Mapping[str, Any]]) -> list[Task[R]]:
+        """As `enqueue_many`, blocking."""
+        new, payloads = self._many(items)
+        ids = self._client.copy_sync(new, payloads, self._chosen.connection) if payloads else []
+        return [Task(self._client, task_id, self._kind.name) for task_id in ids]
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> calls.Call[int | None]:
+        payload = self._kind.encode(args, kwargs)
+        return calls.enqueue(
+            _new_task(self._kind.name, payload, self._chosen, self._kind.defaults), defaults_known=True
+        )
+
+    def _many(self, items: Iterable[tuple[Any, ...] | Mapping[str, Any]]) -> tuple[NewTask, list[str]]:
+        if self._chosen.key is not None:
+            raise InvalidOption(
+                "key cannot be given to enqueue_many: a key is for one task", hint="Enqueue them one by one"
+            )
+        return _new_task(self._kind.name, "", self._chosen, self._kind.defaults), self._kind.encode_many(items)
+
+    def _task(self, task_id: int | None) -> E:
+        task = None if task_id is None else Task[R](self._client, task_id, self._kind.name)
+        return cast("E", task)  # None only with on_conflict="skip", and then E says so
+
+
+class TaskFunction(Bound[P, R, Task[R]]):
+    """What `@app.task()` makes of a function: call it as before, or enqueue it."""
+
+    def __init__(self, client: Client, kind: FunctionKind[P, R]) -> None:
+        super().__init__(client, kind, Options())
+        self.name = kind.name
+        self.function = kind.function
+        self.kind = kind
+        self.__doc__ = kind.function.__doc__
+        self.__name__ = getattr(kind.function, "__name__", kind.name)
+        self.__module__ = kind.function.__module__
+        self.__qualname__ = getattr(kind.function, "__qualname__", kind.name)
+        self.__wrapped__ = kind.function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function itself, here and now: no task."""
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<task {self.name}{self.kind.signature}>"
+
+    @overload
+    def using(
+        self,
+        *,
+        delay: Duration | None = None,
+        at: datetime | None = None,
+        queue: str | None = None,
+        priority: int | None = None,
+        key: str | None = None,
+        on_conflict: Literal["return", "raise", "replace"] = "return",
+        connection: Any = None,
+    ) -> Bound[P, R, Task[R]]: ...
+    @overload
+    def using(
+        self,
+        *,
+        delay: Duration | None = None,
+        at: datetime | None = None,
+        queue: str | None = None,
+        priority: int | None = None,
+        key: str | None = None,
+        on_conflict: Literal["skip"],
+        connection: Any = None,
+    ) -> Bound[P, R, Task[R] | None]: ...
+    def using(self, **given: Any) -> Bound[P, R, Any]:
+        """The same kind with other options, for the next enqueue.
+
+        delay        how long to wait first: "1h", seconds, timedelta
+        at           when to run: a datetime with a time zone
+        queue        another queue
+        priority     higher first
+        key          unique among live tasks; a second enqueue with the same key …
+        on_conflict  … returns that task ("return"), raises KeyConflict ("raise"), returns None ("skip"), or gives that
+                     task the new payload and time ("replace")
+        connection   your own connection, of psycopg, asyncpg, SQLAlchemy or Django: the task is part of your transaction
+
+        Raises InvalidOption. Returns an object with `enqueue`, `enqueue_many` and their `_sync` twins.
+
+        >>> await welcome.using(delay="1h", key="welcome:42").enqueue(42)     # doctest: +SKIP
+        """
+        return Bound(self._client, self._kind, options(**given))
+
+
+class ByName:
+    """Options for kinds by name, with or without their code: `app.using(delay="1h").enqueue("welcome", user_id=42)`."""
+
+    def __init__(self, client: Client, chosen: Options) -> None:
+        self._client = client
+        self._chosen = chosen
+
+    async def enqueue(self, kind: str, /, **arguments: Any) -> Task[Any]:
+        """Put a task in its queue by the name of its kind.
+
+        If the handler is known here, the arguments are checked against it; else the kind must be known to the database,
+        and the worker checks them. Raises UnknownKind, InvalidPayload.
+        """
+        return self._task(kind, await self._client.run(self._call(kind, arguments), self._chosen.connection))
+
+    def enqueue_sync(self, kind: str, /, **arguments: Any) -> Task[Any]:
+        """As `enqueue`, blocking."""
+        return self._task(kind, self._client.run_sync(self._call(kind, arguments), self._chosen.connection))
+
+    def _call(self, kind: str, arguments: dict[str, Any]) -> calls.Call[int | None]:
+        check_name(kind, "kind")
+        handler = self._client.registry.find(kind)
+        if handler is None:
+            payload = plain_json(arguments, kind, max_bytes=self._client.max_payload)
+            return calls.enqueue(_new_task(kind, payload, self._chosen, None), defaults_known=False)
+        payload = handler.encode((), arguments)
+        return calls.enqueue(_new_task(kind, payload, self._chosen, handler.defaults), defaults_known=True)
+
+    def _task(self, kind: str, task_id: int | None) -> Any:
+        return None if task_id is None else Task[Any](self._client, task_id, kind)

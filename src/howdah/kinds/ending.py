@@ -1,0 +1,113 @@
+"""How what a handler returned or raised becomes a transition. The one place that decides whether attempts are left."""
+
+from __future__ import annotations
+
+import traceback
+from datetime import timedelta
+from typing import Any, Protocol
+
+from howdah.backoff import Retry
+from howdah.context import ClaimedTask
+from howdah.durations import in_words
+from howdah.errors import InvalidPayload
+from howdah.outcomes import Again, Cancel, Fail, Outcome, RetryAfter, Snooze, Transition
+
+ERROR_LENGTH = 10_000
+TRACEBACK_LENGTH = 30_000
+
+
+class TimedOut(TimeoutError):
+    """The attempt ran longer than the kind's timeout."""
+
+    def __init__(self, limit: timedelta) -> None:
+        super().__init__(f"the attempt ran longer than {in_words(limit)}")
+
+
+class ProcessDied(Exception):
+    """The process that ran the handler ended without a word."""
+
+
+class Codec(Protocol):
+    """What ending needs of a signature."""
+
+    def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str: ...
+    def encode_result(self, value: Any) -> str | None: ...
+
+
+def of_value(codec: Codec, task: ClaimedTask, retry: Retry, value: Any) -> Transition:
+    """The transition for what a handler returned."""
+    if isinstance(value, Outcome):
+        return of_outcome(codec, task, retry, value)
+    try:
+        return Transition("succeeded", result=codec.encode_result(value))
+    except InvalidPayload as error:
+        return parked(error)
+
+
+def of_outcome(codec: Codec, task: ClaimedTask, retry: Retry, outcome: Outcome) -> Transition:
+    """The transition for an outcome, returned or raised."""
+    match outcome:
+        case Again():
+            args, kwargs = outcome.arguments
+            try:
+                payload = codec.encode(args, kwargs) if args or kwargs else None
+            except InvalidPayload as error:
+                return parked(error)
+            return Transition("queued", payload=payload, delay=outcome.delay, attempts="reset")
+        case Snooze():
+            return Transition("queued", delay=outcome.delay, attempts="unspent")
+        case Fail():
+            return Transition("failed", error=_clean(outcome.reason, ERROR_LENGTH), event="failure")
+        case Cancel():
+            return Transition(
+                "cancelled", reason=outcome.reason and _clean(outcome.reason, ERROR_LENGTH), event="cancel"
+            )
+        case _:
+            return of_error(task, retry, outcome)
+
+
+def of_error(task: ClaimedTask, retry: Retry, error: BaseException) -> Transition:
+    """The transition for a failed attempt: once more after a delay, or parked."""
+    details: dict[str, Any] = {}
+    if not isinstance(error, (RetryAfter, TimedOut)):
+        details["traceback"] = _clean("".join(traceback.format_exception(error)), TRACEBACK_LENGTH)
+    delay = retry.delay_after(task.attempt, error)
+    timed_out = isinstance(error, TimedOut)
+    if delay is None:
+        return Transition(
+            "failed",
+            error=in_a_line(error),
+            event="timeout" if timed_out else "failure",
+            details=details | {"parked": True},
+        )
+    return Transition(
+        "queued",
+        delay=delay,
+        error=in_a_line(error),
+        event="timeout" if timed_out else "retry",
+        details=details | {"delay": delay.total_seconds()},
+    )
+
+
+def parked(error: Exception) -> Transition:
+    """The transition for what no retry can mend: a payload that does not fit, a result JSON cannot hold."""
+    return Transition("failed", error=in_a_line(error), event="failure", details={"parked": True})
+
+
+def in_a_line(error: BaseException) -> str:
+    """What an exception says, as the row's error."""
+    if isinstance(error, RetryAfter):
+        return _clean(str(error), ERROR_LENGTH)
+    try:
+        said = str(error)
+    except Exception:  # an exception whose __str__ fails must still be stored
+        said = "(its message cannot be shown)"
+    return _clean(f"{type(error).__name__}: {said}" if said else type(error).__name__, ERROR_LENGTH)
+
+
+def _clean(text: str, longest: int) -> str:
+    """Text that PostgreSQL can hold: no NUL, no lone surrogates, not endless. Head and tail of it are kept."""
+    text = str(text).replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
+    if len(text) > longest:
+        text = f"{text[: longest // 2]}\n… {len(text) - longest:,} characters left out …\n{text[-longest // 2 :]}"
+    return text

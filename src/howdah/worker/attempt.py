@@ -1,0 +1,229 @@
+"""One attempt of one task: run the handler within its limits, and say how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+import msgspec
+import psycopg
+
+from howdah import calls
+from howdah.context import ClaimedTask, Context
+from howdah.db.failures import passes
+from howdah.db.pool import Database, run_on
+from howdah.kinds import ending
+from howdah.kinds.registry import Kind
+from howdah.outcomes import Transition
+from howdah.worker.lease import Lease
+from howdah.worker.processes import Processes
+from howdah.worker.threads import Threads
+
+log = logging.getLogger("howdah.worker")
+Why = Literal["cancel", "release", "lost"]
+
+RELEASED = Transition("queued", attempts="unspent")
+
+
+def transition_row(task: ClaimedTask, transition: Transition, *, keep: bool) -> dict[str, Any]:
+    """A transition as `howdah.settle_rest` takes it."""
+    row: dict[str, Any] = {"id": task.id, "epoch": task.epoch, "to": transition.to, "attempts": transition.attempts}
+    if transition.payload is not None:
+        row["payload"] = msgspec.Raw(transition.payload.encode())
+    if transition.result is not None:
+        row["result"] = msgspec.Raw(transition.result.encode())
+    if transition.delay:
+        row["delay"] = transition.delay.total_seconds()
+    if not keep:
+        row["gone"] = True
+    for name, value in (
+        ("error", transition.error),
+        ("reason", transition.reason),
+        ("event", transition.event),
+        ("data", transition.details),
+    ):
+        if value is not None:
+            row[name] = value
+    return row
+
+
+class Attempt:
+    """One claimed task while its handler runs.
+
+    `ended(attempt, transition)` is called once: with the transition to settle, or with None when there is nothing left
+    to settle, because it was committed with the handler's own effects, is stale, or the lease is lost.
+    """
+
+    __slots__ = (
+        "_database", "_done", "_ended", "_lease", "_processes", "_report", "_threads", "_why", "committed", "ctx", "kind", "seconds",
+        "stale", "started", "task",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        task: ClaimedTask,
+        kind: Kind,
+        *,
+        lease: Lease,
+        database: Database,
+        threads: Threads,
+        processes: Processes,
+        report: Any,
+        ended: Callable[[Attempt, Transition | None], None],
+    ) -> None:
+        self.task = task
+        self.kind = kind
+        self.seconds = 0.0
+        self.committed: Transition | None = None
+        self.stale = False
+        self._lease = lease
+        self._database = database
+        self._threads = threads
+        self._processes = processes
+        self._report = report
+        self._ended = ended
+        self._why: Why | None = None
+        self.ctx = Context(task, threads.call if kind.executor == "thread" else _on_the_loop, report)
+        self.started = time.monotonic()
+        self._done = asyncio.get_running_loop().create_task(self._run())
+
+    def cancel(self, why: Why) -> None:
+        """Stop the handler. A thread is only asked, unless nobody will wait for it."""
+        self._why = self._why if self._why == "lost" else why
+        self.ctx.cancel()
+        if self.kind.executor != "thread" or why != "cancel":
+            self._done.cancel()
+
+    async def wait(self) -> None:
+        """Until it has ended."""
+        await asyncio.wait([self._done])
+
+    async def _run(self) -> None:
+        transition: Transition | None
+        try:
+            if self.kind.transactional:
+                transition = await self._in_transaction()
+            else:
+                transition = await self._limited()
+                if self.ctx.hooks and transition.error is None:
+                    transition = await self._with_hooks(transition)
+        except asyncio.CancelledError as error:
+            transition = self._stopped(error)
+        except Exception as error:  # never the handler's: ours, or the database's
+            transition = ending.of_error(self.task, self.kind.defaults.retry, error)
+        if self._why == "lost":
+            transition = None
+        elif self._why == "cancel" and transition is not None and transition.to == "succeeded" and self.ctx.saw_cancel:
+            transition = Transition("cancelled", event="cancel")
+        self.seconds = time.monotonic() - self.started
+        self._ended(self, transition)
+
+    def _stopped(self, error: asyncio.CancelledError) -> Transition:
+        match self._why:
+            case "cancel":
+                return Transition("cancelled", event="cancel")
+            case "release" | "lost":
+                return RELEASED
+            case None:  # the handler cancelled itself, or awaited something that was cancelled
+                return ending.of_error(self.task, self.kind.defaults.retry, error)
+
+    async def _limited(self) -> Transition:
+        """The handler's transition; its exceptions become one. Only a cancellation goes through."""
+        kind, limit = self.kind, self.kind.defaults.timeout
+        try:
+            if kind.executor == "process":
+                return await self._processes.attempt(kind, self.task, self._report)
+            if limit is None:
+                return await kind.attempt(self.task, self.ctx)
+            async with asyncio.timeout(limit.total_seconds()) as clock:
+                try:
+                    return await kind.attempt(self.task, self.ctx)
+                except TimeoutError:
+                    if not clock.expired():
+                        raise
+                    # The handler turned the cancellation of our clock into a TimeoutError itself.
+                    raise ending.TimedOut(limit) from None
+        except TimeoutError as error:
+            if limit is not None and not isinstance(error, ending.TimedOut) and error.__cause__ is not None:
+                error = ending.TimedOut(limit) if isinstance(error.__cause__, asyncio.CancelledError) else error
+            if isinstance(error, ending.TimedOut):
+                self.ctx.cancel()
+            return ending.of_error(self.task, kind.defaults.retry, error)
+        except (Exception, SystemExit) as error:
+            return ending.of_error(self.task, kind.defaults.retry, error)
+
+    # ── effects in the transition's own transaction ──
+
+    async def _in_transaction(self) -> Transition | None:
+        """The handler inside the transaction that ends it. A failed attempt leaves nothing behind."""
+        async with self._database.connection() as conn:
+            transition: Transition | None = None
+            try:
+                async with conn.transaction():
+                    self.ctx.join(conn)
+                    transition = await self._limited()
+                    if transition.error is not None:
+                        raise _Undo
+                    await self._finish(conn, transition)
+            except _Undo:
+                return transition
+            except psycopg.Error as error:
+                return await self._after(error, transition)
+        return None
+
+    async def _with_hooks(self, transition: Transition) -> Transition | None:
+        """The hooks and the transition, in one transaction of their own."""
+        async with self._database.connection() as conn:
+            try:
+                async with conn.transaction():
+                    await self._finish(conn, transition)
+            except _Undo:
+                return None
+            except psycopg.Error as error:
+                return await self._after(error, transition)
+        return None
+
+    async def _finish(self, conn: Any, transition: Transition) -> None:
+        for hook in self.ctx.hooks:
+            await hook(conn)
+        row = transition_row(self.task, transition, keep=self.kind.defaults.keep is not None)
+        # Last, and fenced: if another worker owns the task by now, everything above is undone.
+        if not await run_on(conn, calls.settle_rest(self._lease.id, msgspec.json.encode([row]).decode())):
+            self.stale = True
+            raise _Undo
+        self.committed = transition
+
+    async def _after(self, error: psycopg.Error, transition: Transition | None) -> Transition | None:
+        """A database error on the way. If the connection broke in COMMIT, the outcome is read, not guessed."""
+        if self.committed is not None and passes(error) and await self._went_through():
+            return None
+        self.committed = None
+        return ending.of_error(self.task, self.kind.defaults.retry, error)
+
+    async def _went_through(self) -> bool:
+        """Whether the transition of this epoch is in the database. Asks until it gets an answer or the lease is over."""
+        delay = 0.05
+        while True:
+            try:
+                rows = await self._database.run(calls.find(ids=[self.task.id]))
+                mine = any(
+                    row["epoch"] == self.task.epoch and row["status"] == "running" and row["worker"] == self._lease.id
+                    for row in rows
+                )
+                return not mine
+            except Exception:
+                if not self._lease.trust:
+                    raise
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, 1)
+
+
+async def _on_the_loop(function: Any, arguments: dict[str, Any]) -> Any:
+    return await function(**arguments)
+
+
+class _Undo(Exception):
+    """Roll the transaction back; nothing is wrong with the database."""

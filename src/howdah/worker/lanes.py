@@ -1,0 +1,99 @@
+"""What the next claim may take from where: queues, their limits and shares, and how far each has been claimed."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Any
+
+import msgspec
+
+from howdah.kinds.registry import Registry
+from howdah.worker.settings import Settings, Weight
+
+# How often at least the claim looks from the start again, for what appeared behind its cursors. When such a look is
+# slow (dead entries that a long transaction keeps alive), it may take a twentieth of the time.
+_FRESH_EVERY = 0.25
+_FRESH_SHARE = 20
+
+
+class Lanes:
+    """The queues a worker serves. With no queues given it serves all, and learns their names as they appear."""
+
+    def __init__(self, settings: Settings, registry: Registry) -> None:
+        self._limits: dict[str, int | Weight] = dict(settings.queues or {})
+        self.serves_all = settings.queues is None
+        self._concurrency = settings.concurrency
+        self._plain = sorted(kind.name for kind in registry if kind.executor != "process")
+        self._process = sorted(kind.name for kind in registry if kind.executor == "process")
+        if self.serves_all:
+            for kind in registry:
+                self.learn(kind.defaults.queue)
+            self.learn("default")
+        self._cursors: dict[str, Any] = {}
+        self._fresh_at = 0.0
+
+    def learn(self, queue: str) -> bool:
+        """A queue was heard of. True if it is new and served here."""
+        if not self.serves_all or queue in self._limits:
+            return False
+        self._limits[queue] = Weight()
+        return True
+
+    def serves(self, queue: str) -> bool:
+        return self.serves_all or queue in self._limits
+
+    # ── claiming ──
+
+    def request(self, room: int, running: Counter[str], process_room: int, *, fresh: bool) -> str:
+        """The lanes of one claim, as JSON for `howdah.pump`.
+
+        A lane may take its share first, then up to its limit of what the others leave.
+        """
+        if fresh:
+            self._cursors = {}
+        weights = {queue: limit.weight for queue, limit in self._limits.items() if isinstance(limit, Weight)}
+        total = sum(weights.values())
+        lanes: list[dict[str, Any]] = []
+        for queue, limit in self._limits.items():
+            if isinstance(limit, Weight):
+                # At least one each, or a small worker would never serve a light queue.
+                share, most = max(int(room * limit.weight / total), 1), room
+            else:
+                share = most = min(limit - running[queue], room)
+            if most <= 0:
+                continue
+            for_processes = min(process_room, most) if self._process else 0
+            if for_processes:
+                lanes.append(
+                    self._lane(f"process:{queue}", queue, self._process, min(for_processes, share), for_processes)
+                )
+            if self._plain:
+                spare = 0 if isinstance(limit, Weight) else for_processes
+                lanes.append(self._lane(f"plain:{queue}", queue, self._plain, share - min(spare, share), most - spare))
+        if len(lanes) > 1:
+            # Who is first gets the odd slot: not always the same.
+            lanes = lanes[self._turn % len(lanes) :] + lanes[: self._turn % len(lanes)]
+            self._turn += 1
+        return msgspec.json.encode(lanes).decode()
+
+    _turn = 0
+
+    def _lane(self, name: str, queue: str, kinds: list[str], share: int, limit: int) -> dict[str, Any]:
+        cursors = self._cursors.get(name, {})
+        return {"name": name, "queue": queue, "kinds": kinds, "share": share, "limit": limit, "cursors": cursors}
+
+    # ── cursors ──
+
+    def may_look_fresh(self) -> bool:
+        return time.monotonic() >= self._fresh_at
+
+    def until_fresh(self) -> float:
+        """Seconds until a look from the start may be had again."""
+        return max(self._fresh_at - time.monotonic(), 0)
+
+    def looked(self, cursors: dict[str, Any] | None, *, fresh: bool, seconds: float) -> None:
+        """Remember how far the claim went."""
+        self._cursors.update(cursors or {})
+        if fresh:
+            self._fresh_at = time.monotonic() + max(_FRESH_EVERY, _FRESH_SHARE * seconds)

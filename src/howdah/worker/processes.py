@@ -1,0 +1,240 @@
+"""Processes for CPU work: one call each at a time, killed on timeout or cancellation, replaced when next needed.
+
+What goes over the pipe is JSON, never pickle. The child finds the handler by importing the module it was defined in,
+which comes from the code of the program, never from the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from datetime import timedelta
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+import msgspec
+
+from howdah.context import ClaimedTask, Context, Progress, ReportProgress
+from howdah.enqueue import TaskFunction
+from howdah.errors import HowdahError, InvalidOption
+from howdah.kinds import ending
+from howdah.kinds.function import FunctionKind
+from howdah.kinds.registry import Kind
+from howdah.outcomes import Attempts, Target, Transition
+from howdah.worker.threads import Threads
+
+# Spawned, not forked: a fork would share this process's connections and threads' locks.
+_spawn = multiprocessing.get_context("spawn")
+
+
+class _Request(msgspec.Struct):
+    module: str
+    qualname: str
+    task: ClaimedTask
+
+
+class _Reply(msgspec.Struct):
+    """A Transition without what cannot leave a process, or progress on the way."""
+
+    to: Target | None = None
+    result: str | None = None
+    payload: str | None = None
+    delay: float = 0
+    attempts: Attempts = "keep"
+    error: str | None = None
+    reason: str | None = None
+    event: str | None = None
+    details: dict[str, Any] | None = None
+    progress: Progress | None = None
+
+
+class _Slot:
+    """One child process, started when first needed."""
+
+    def __init__(self) -> None:
+        self._process: Any = None
+        self._pipe: Connection | None = None
+
+    def work(self, request: bytes, progress: ReportProgress, task: ClaimedTask) -> Transition:
+        """Send one request and wait for its end. Blocking; raises EOFError or OSError when the child is gone."""
+        if self._process is None or not self._process.is_alive():
+            self.kill()
+            self._start()
+        pipe = self._pipe
+        if pipe is None:
+            raise EOFError
+        pipe.send_bytes(request)
+        while True:
+            reply = msgspec.json.decode(pipe.recv_bytes(), type=_Reply)
+            if reply.progress is not None:
+                progress(task, reply.progress)
+            elif reply.to is not None:
+                return Transition(
+                    reply.to,
+                    result=reply.result,
+                    payload=reply.payload,
+                    delay=timedelta(seconds=reply.delay),
+                    attempts=reply.attempts,
+                    error=reply.error,
+                    reason=reply.reason,
+                    event=reply.event,
+                    details=reply.details,
+                )
+
+    def _start(self) -> None:
+        self._pipe, theirs = _spawn.Pipe()
+        self._process = _spawn.Process(target=_child, args=(theirs,), name="howdah-handler", daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def kill(self) -> None:
+        process, self._process = self._process, None
+        pipe, self._pipe = self._pipe, None
+        if process is not None:
+            process.kill()
+            process.join(5)
+        if pipe is not None:
+            pipe.close()
+
+    @property
+    def exit_code(self) -> int | None:
+        if self._process is None:
+            return None
+        self._process.join(1)
+        return self._process.exitcode
+
+
+class Processes:
+    """A fixed number of slots for process handlers."""
+
+    def __init__(self, size: int, threads: Threads) -> None:
+        self._threads = threads
+        self._free = [_Slot() for _ in range(size)]
+        self._changed = asyncio.Condition()
+
+    @property
+    def room(self) -> int:
+        """How many more calls would start at once."""
+        return len(self._free)
+
+    async def attempt(self, kind: Kind, task: ClaimedTask, report: ReportProgress) -> Transition:
+        """Run one attempt in a child process; the time limit begins when the child has it."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._free)
+            slot = self._free.pop()
+        limit = kind.defaults.timeout
+        try:
+            async with asyncio.timeout(None if limit is None else limit.total_seconds()) as clock:
+                request = msgspec.json.encode(_request(kind, task))
+                return await self._threads.call(slot.work, {"request": request, "progress": report, "task": task})
+        except TimeoutError:
+            if not clock.expired() or limit is None:
+                raise
+            raise ending.TimedOut(limit) from None
+        except (EOFError, OSError):
+            code = await asyncio.to_thread(lambda: slot.exit_code)
+            raise ending.ProcessDied(f"the process of the handler ended, {_exit_words(code)}") from None
+        finally:
+            if sys.exc_info()[0] is not None:
+                # Killed, so that nothing of this attempt goes on.
+                await asyncio.shield(asyncio.to_thread(slot.kill))
+            async with self._changed:
+                self._free.append(slot)
+                self._changed.notify()
+
+    def close(self) -> None:
+        """Kill all children. Blocking."""
+        for slot in self._free:
+            slot.kill()
+
+
+def _request(kind: Kind, task: ClaimedTask) -> _Request:
+    if not isinstance(kind, FunctionKind):
+        raise HowdahError(f"{kind.name} cannot run in a process")
+    function: Any = kind.function  # pyright: ignore[reportUnknownMemberType]
+    return _Request(function.__module__, function.__qualname__, task)
+
+
+def check_importable(kind: FunctionKind[..., Any]) -> None:
+    """Raises InvalidOption if a child process could not find this function again."""
+    if "<locals>" in kind.function.__qualname__ or "<lambda>" in kind.function.__qualname__:
+        raise InvalidOption(f"{kind.name}: executor='process' needs a function at the top level of a module")
+
+
+def _exit_words(code: int | None) -> str:
+    if code is None:
+        return "without saying why"
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+# ── in the child ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _child(pipe: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the worker's: it decides what becomes of us
+    threading.Thread(target=_follow_parent, daemon=True).start()
+    while True:
+        try:
+            request = msgspec.json.decode(pipe.recv_bytes(), type=_Request)
+        except (EOFError, OSError):
+            return
+        transition = asyncio.run(_attempt(request, pipe))
+        pipe.send_bytes(
+            msgspec.json.encode(
+                _Reply(
+                    to=transition.to,
+                    result=transition.result,
+                    payload=transition.payload,
+                    delay=transition.delay.total_seconds(),
+                    attempts=transition.attempts,
+                    error=transition.error,
+                    reason=transition.reason,
+                    event=transition.event,
+                    details=transition.details,
+                )
+            )
+        )
+
+
+def _follow_parent() -> None:
+    """A child whose worker was killed must not go on with a task that somebody else has by now."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+async def _attempt(request: _Request, pipe: Connection) -> Transition:
+    kind = _find(request)
+
+    async def call(function: Any, arguments: dict[str, Any]) -> Any:
+        return function(**arguments)
+
+    def report(_: ClaimedTask, progress: Progress) -> None:
+        pipe.send_bytes(msgspec.json.encode(_Reply(progress=progress)))
+
+    ctx = Context(request.task, call, report)
+    try:
+        transition = await kind.attempt(request.task, ctx)
+        if ctx.hooks:
+            raise InvalidOption("ctx.on_commit does not work with executor='process': the transaction is elsewhere")
+    except Exception as error:
+        return ending.of_error(request.task, kind.defaults.retry, error)
+    return transition
+
+
+def _find(request: _Request) -> FunctionKind[..., Any]:
+    found: Any = importlib.import_module(request.module)
+    for name in request.qualname.split("."):
+        found = getattr(found, name)
+    if isinstance(found, TaskFunction):
+        return found.kind  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    raise HowdahError(
+        f"{request.module}.{request.qualname} is not the task {request.task.kind!r} in a child process",
+        hint="Decorate the function where it is defined: @app.task(executor='process')",
+    )

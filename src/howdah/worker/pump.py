@@ -1,0 +1,339 @@
+"""The pump: settle what ended and claim what is due, in one round trip, again and again.
+
+While one request is under way, ended attempts collect for the next: the busier the worker, the bigger the batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import psycopg
+
+from howdah import calls
+from howdah.calls import Pumped
+from howdah.context import ClaimedTask, Progress
+from howdah.db.failures import passes
+from howdah.db.line import Line
+from howdah.db.pool import Database
+from howdah.errors import HowdahError, LeaseLost
+from howdah.kinds import ending
+from howdah.kinds.registry import Registry
+from howdah.outcomes import Transition
+from howdah.telemetry import AttemptEnded, Listener, tell
+from howdah.worker.attempt import Attempt, Why, transition_row
+from howdah.worker.lanes import Lanes
+from howdah.worker.lease import Lease
+from howdah.worker.processes import Processes
+from howdah.worker.service import Service
+from howdah.worker.settings import Settings
+from howdah.worker.threads import Threads
+
+log = logging.getLogger("howdah.worker")
+_claimed = msgspec.json.Decoder(list[ClaimedTask])
+
+
+@dataclass(slots=True)
+class Ended:
+    """An attempt that waits to be settled. `sent` counts how often it was put into a request."""
+
+    attempt: Attempt
+    transition: Transition
+    sent: int = 0
+
+
+class Pump(Service):
+    """Owns the running attempts of one lease."""
+
+    name = "pump"
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        line: Line,
+        lease: Lease,
+        lanes: Lanes,
+        registry: Registry,
+        settings: Settings,
+        threads: Threads,
+        processes: Processes,
+        report: Callable[[ClaimedTask, Progress], None],
+        beat_now: Callable[[], None],
+        listeners: list[Listener],
+    ) -> None:
+        super().__init__()
+        self._database = database
+        self._line = line
+        self._lease = lease
+        self._lanes = lanes
+        self._registry = registry
+        self._settings = settings
+        self._threads = threads
+        self._processes = processes
+        self._report = report
+        self._beat_now = beat_now
+        self._listeners = listeners
+        self.running: dict[int, Attempt] = {}
+        self._by_queue: Counter[str] = Counter()
+        self._ended: list[Ended] = []
+        self.stopping = False
+        self.idle = asyncio.Event()
+        self._asleep = False  # what the worker's row says
+        self._announce: bool | None = None  # what it should say, with the next request
+
+    # ── what others may do ──
+
+    def cancel(self, task_id: int, epoch: int | None = None) -> None:
+        """The database says that this task is to be cancelled."""
+        attempt = self.running.get(task_id)
+        if attempt is not None and (epoch is None or attempt.task.epoch == epoch):
+            attempt.cancel("cancel")
+
+    def cancel_all(self, why: Why) -> list[Attempt]:
+        """Stop every handler."""
+        attempts = list(self.running.values())
+        for attempt in attempts:
+            attempt.cancel(why)
+        return attempts
+
+    def stop(self) -> None:
+        """Claim no more."""
+        self.stopping = True
+        self.wake()
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether attempts have ended whose end is not in the database yet."""
+        return bool(self._ended)
+
+    # ── the loop ──
+
+    async def turn(self) -> float | None:
+        batch, self._ended = self._ended, []
+        room = self._room()
+        if not batch and room == 0:
+            return None
+        if room and not self._lease.trust:
+            raise LeaseLost("the lease may be over")
+        fresh = self._lanes.may_look_fresh()
+        asked_at = time.monotonic()
+        try:
+            reply = await self._ask(batch, room, fresh)
+        except LeaseLost:
+            raise
+        except Exception as error:
+            self._ended = batch + self._ended
+            # Whatever this request claimed is ours in the database and nowhere here: the next heartbeat gives it back.
+            self._beat_now()
+            if passes(error) or not batch:
+                raise
+            await self._one_by_one(error)
+            return 0
+        self._lanes.looked(reply.cursors, fresh=fresh, seconds=time.monotonic() - asked_at)
+        return self._next_rest(reply, room, claimed=await self._take(batch, reply), fresh=fresh)
+
+    def _room(self) -> int:
+        if self.stopping:
+            return 0
+        return max(self._settings.concurrency - len(self.running) - self._threads.stuck, 0)
+
+    async def _ask(self, batch: list[Ended], room: int, fresh: bool) -> Pumped:
+        announce, self._announce = self._announce, None
+        lanes = "[]"
+        if room:
+            lanes = self._lanes.request(room, self._by_queue, self._processes.room, fresh=fresh)
+        seq = self._lease.next_seq()
+        try:
+            reply = await self._line.run(
+                calls.pump(self._lease.id, seq, **_settlement(batch), lanes=lanes, room=room, asleep=announce)
+            )
+        except BaseException:
+            self._announce = announce
+            self._lease.settle(seq)
+            raise
+        if announce is not None:
+            self._asleep = announce
+        # Held first, settled second: a heartbeat in between must not find a claimed task that is not held.
+        if reply.claimed is not None:
+            for task in _claimed.decode(reply.claimed):
+                self._lease.held[task.id] = task.epoch
+        self._lease.settle(seq)
+        return reply
+
+    async def _take(self, batch: list[Ended], reply: Pumped) -> int:
+        """Bring our books in line with the reply, and start what was claimed."""
+        if batch:
+            settled = set(reply.settled)
+            for ended in batch:
+                task = ended.attempt.task
+                self._let_go(task)
+                if task.id in settled or (ended.sent > 1 and await self._was_settled(task)):
+                    self._tell(ended.attempt, ended.transition)
+                else:
+                    self._tell_stale(ended.attempt)
+        if reply.claimed is None:
+            return 0
+        claimed = _claimed.decode(reply.claimed)
+        if not self._lease.trust:
+            raise LeaseLost("the claim came back after the lease may have ended")
+        for task in claimed:
+            self._start(task)
+        return len(claimed)
+
+    def _next_rest(self, reply: Pumped, room: int, *, claimed: int, fresh: bool) -> float | None:
+        """How long to rest after this answer. None: until an attempt ends or somebody wakes us."""
+        if not room:
+            return None
+        if claimed >= room:
+            if self._asleep:
+                self._announce = False  # busy: whoever enqueues need not notify
+            return None if self._room() == 0 else 0
+        if not self._asleep:
+            # Say that we are about to sleep, then look once more: what came in between did not notify.
+            self._announce = True
+            return 0
+        if self._settings.until_idle and not claimed and fresh and not self.running and not self._ended:
+            self.idle.set()
+        rest = self._settings.poll.total_seconds()
+        if reply.next_due is not None:
+            rest = min(rest, max(reply.next_due, 0) + 0.001)
+        if not fresh:
+            rest = min(rest, self._lanes.until_fresh() + 0.001)
+        return rest
+
+    # ── attempts ──
+
+    def _start(self, task: ClaimedTask) -> None:
+        self._by_queue[task.queue] += 1
+        self.running[task.id] = Attempt(
+            task,
+            self._registry.get(task.kind),
+            lease=self._lease,
+            database=self._database,
+            threads=self._threads,
+            processes=self._processes,
+            report=self._report,
+            ended=self._attempt_ended,
+        )
+
+    def _attempt_ended(self, attempt: Attempt, transition: Transition | None) -> None:
+        task = attempt.task
+        self.running.pop(task.id, None)
+        self._by_queue[task.queue] -= 1
+        if transition is not None:
+            self._ended.append(Ended(attempt, transition))
+        else:
+            self._let_go(task)
+            if attempt.committed is not None:
+                self._tell(attempt, attempt.committed)
+            else:
+                self._tell_stale(attempt)
+        self.wake()
+
+    def _let_go(self, task: ClaimedTask) -> None:
+        # Not the newer claim of the same task, which may be ours as well.
+        if self._lease.held.get(task.id) == task.epoch:
+            del self._lease.held[task.id]
+
+    def _tell(self, attempt: Attempt, transition: Transition) -> None:
+        task = attempt.task
+        if transition.error is not None:
+            level = logging.ERROR if transition.to == "failed" else logging.WARNING
+            what = "parked" if transition.to == "failed" else f"again in {transition.delay.total_seconds():.1f}s"
+            log.log(level, "task %d (%s) failed at attempt %d: %s", task.id, task.kind, task.attempt, what)
+        if self._listeners:
+            event = AttemptEnded(
+                task.id, task.kind, task.queue, task.attempt, transition.to, attempt.seconds, transition.error
+            )
+            tell(self._listeners, event)
+
+    def _tell_stale(self, attempt: Attempt) -> None:
+        task = attempt.task
+        log.warning(
+            "task %d (%s): the outcome of attempt %d came too late and was discarded; the task went on without it",
+            task.id, task.kind, task.attempt,
+        )  # fmt: skip
+        tell(self._listeners, AttemptEnded(task.id, task.kind, task.queue, task.attempt, "stale", attempt.seconds))
+
+    # ── when an answer did not come, or was no ──
+
+    async def _was_settled(self, task: ClaimedTask) -> bool:
+        """Whether an earlier request, whose reply was lost, settled this epoch: then nobody has it running or ended since."""
+        try:
+            rows = await self._database.run(calls.find(ids=[task.id]))
+        except Exception:
+            return False
+        return not rows or any(row["epoch"] == task.epoch for row in rows)
+
+    async def _one_by_one(self, cause: Exception) -> None:
+        """One row that the database refuses must not fail its neighbours: settle each alone, park the bad one."""
+        log.warning("a batch was refused (%s); settling one by one", type(cause).__name__)
+        batch, self._ended = self._ended, []
+        while batch:
+            ended = batch.pop()
+            try:
+                await self._settle_alone(ended)
+            except psycopg.Error as error:
+                if passes(error):
+                    self._ended += [*batch, ended]
+                    raise
+                ended.transition = ending.parked(HowdahError(f"its outcome could not be stored: {error}"))
+                try:
+                    await self._settle_alone(ended)
+                except psycopg.Error as again:
+                    if passes(again):
+                        self._ended += [*batch, ended]
+                        raise
+                    log.exception("task %d cannot be settled at all; it goes back", ended.attempt.task.id)
+                    self._let_go(ended.attempt.task)
+
+    async def _settle_alone(self, ended: Ended) -> None:
+        reply = await self._ask([ended], 0, False)
+        await self._take([ended], reply)
+
+
+def _settlement(batch: list[Ended]) -> dict[str, Any]:
+    """A batch as arguments of `calls.pump`: the common successes as plain arrays, the rest as JSON."""
+    if not batch:
+        return {}
+    batch.sort(key=lambda ended: ended.attempt.task.id)  # the lock order
+    done: list[ClaimedTask] = []
+    gone: list[ClaimedTask] = []
+    results: list[str] = []
+    rest: list[dict[str, Any]] = []
+    for ended in batch:
+        ended.sent += 1
+        task, transition = ended.attempt.task, ended.transition
+        keep = ended.attempt.kind.defaults.keep is not None
+        if transition.to != "succeeded":
+            rest.append(transition_row(task, transition, keep=keep))
+        elif not keep:
+            gone.append(task)
+        else:
+            done.append(task)
+            if transition.result is not None:
+                results.append(f'"{task.id}":{transition.result}')
+    settlement: dict[str, Any] = {}
+    if done:
+        settlement["done"] = _arrays(done)
+    if gone:
+        settlement["gone"] = _arrays(gone)
+    if results:
+        settlement["results"] = "{" + ",".join(results) + "}"
+    if rest:
+        settlement["transitions"] = msgspec.json.encode(rest).decode()
+    return settlement
+
+
+def _arrays(tasks: list[ClaimedTask]) -> tuple[str, str]:
+    return (
+        "{" + ",".join([str(task.id) for task in tasks]) + "}",
+        "{" + ",".join([str(task.epoch) for task in tasks]) + "}",
+    )

@@ -1,0 +1,69 @@
+"""Service: one named loop. A worker is a list of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+
+from howdah.db.failures import passes, without_password
+from howdah.errors import LeaseLost
+
+log = logging.getLogger("howdah.worker")
+
+
+class Service:
+    """`turn` does one round of work and returns how many seconds to rest, None for until woken; `wake` ends the rest.
+
+    A loop never dies: what fails is said once per kind of failure and tried again, slower and slower, with jitter.
+    Only a lost lease goes through.
+    """
+
+    name = "service"
+
+    def __init__(self) -> None:
+        self._bell = asyncio.Event()
+        self._failures = 0
+
+    async def turn(self) -> float | None:
+        raise NotImplementedError
+
+    def wake(self) -> None:
+        self._bell.set()
+
+    async def run(self) -> None:
+        while True:
+            try:
+                rest = await self.turn()
+            except LeaseLost:
+                raise
+            except Exception as error:
+                await self.failed(error)
+                continue
+            if self._failures:
+                log.info("%s works again after %d failures", self.name, self._failures)
+                self._failures = 0
+            await self._rest(rest)
+
+    async def failed(self, error: Exception) -> None:
+        """Say so, and wait before the next try."""
+        self._failures += 1
+        delay = min(0.1 * 2 ** min(self._failures, 6), 5) * (0.5 + random.random())
+        if passes(error):
+            level = logging.WARNING if self._failures in (1, 10) else logging.DEBUG
+            said = without_password(" ".join(str(error).split()))
+            log.log(level, "%s: %s: %s; trying again", self.name, type(error).__name__, said)
+        else:
+            log.error("%s failed; trying again", self.name, exc_info=error)
+        await asyncio.sleep(delay)
+
+    async def _rest(self, seconds: float | None) -> None:
+        if not self._bell.is_set() and (seconds is None or seconds > 0):
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._bell.wait()
+            except TimeoutError:
+                pass
+        else:
+            await asyncio.sleep(0)  # a loop that is never out of work still lets the others in
+        self._bell.clear()

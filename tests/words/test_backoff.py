@@ -1,0 +1,114 @@
+"""How often and after how long a failed attempt is tried again."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from howdah.backoff import Retry
+from howdah.errors import InvalidOption
+from howdah.outcomes import RetryAfter
+
+ERROR = ValueError("x")
+
+
+def test_each_retry_waits_longer_until_the_cap():
+    retry = Retry(10, delay="2s", factor=3, max="1m")
+    assert [retry.nominal(n).total_seconds() for n in range(1, 6)] == [2, 6, 18, 54, 60]
+
+
+def test_attempt_1100_does_not_overflow():
+    assert Retry(2000, delay="1s", factor=2, max="10m").nominal(1100) == timedelta(minutes=10)
+    assert Retry(2000, delay=0, factor=1000).nominal(1100) == timedelta(0)
+    assert Retry(2000, delay="1s", factor=1).nominal(1100) == timedelta(seconds=1)
+
+
+def test_a_small_factor_reaches_its_cap_too():
+    """1.01 needs more than 64 steps to grow from a second to ten minutes."""
+    assert Retry(2000, delay="1s", factor=1.01, max="10m").nominal(1100) == timedelta(minutes=10)
+    assert Retry(2000, delay="1s", factor=1.01, max="10m").nominal(101).total_seconds() == pytest.approx(
+        2.7048, abs=1e-3
+    )
+
+
+@given(
+    st.integers(1, 100_000),
+    st.floats(0, 1e6),
+    st.floats(1, 1000),
+    st.floats(0, 1e6),
+    st.floats(0, 1),
+)
+def test_a_retry_is_never_earlier_than_asked_nor_later_than_the_cap_and_its_jitter(attempt, delay, factor, cap, jitter):
+    retry = Retry(100_000, delay=delay, factor=factor, max=cap, jitter=jitter)
+    nominal, actual = retry.nominal(attempt), retry.delay_after(attempt, ERROR)
+    assert actual is not None
+    assert min(retry.delay, retry.max) <= nominal <= retry.max
+    assert nominal <= actual <= nominal * (1 + jitter) + timedelta(microseconds=1)
+    assert nominal <= retry.nominal(attempt + 1)
+
+
+def test_retries_run_out():
+    assert Retry(2).delay_after(2, ERROR) is not None
+    assert Retry(2).delay_after(3, ERROR) is None
+    assert Retry(0).delay_after(1, ERROR) is None
+    assert Retry(2).max_attempts == 3
+
+
+def test_only_the_exceptions_asked_for_are_retried():
+    assert Retry(on=OSError).delay_after(1, ConnectionError()) is not None
+    assert Retry(on=[OSError]).delay_after(1, ERROR) is None
+    assert Retry(unless=(OSError, KeyError)).delay_after(1, ConnectionError()) is None
+    assert Retry(unless=OSError).delay_after(1, ERROR) is not None
+    assert Retry(on=LookupError, unless=KeyError).delay_after(1, KeyError()) is None
+
+
+def test_the_rule_of_the_nearest_class_counts():
+    wide, near = Retry(3, delay="3s", jitter=0), Retry(50, delay="9s", jitter=0)
+    retry = Retry(1, unless=OSError, rules={OSError: wide, ConnectionError: near})
+    assert retry.policy_for(ConnectionResetError()) is near
+    assert retry.policy_for(ConnectionError()) is near
+    assert retry.policy_for(FileNotFoundError()) is wide
+    assert retry.policy_for(ERROR) is retry
+    assert retry.delay_after(40, ConnectionResetError()) == timedelta(minutes=10)
+    assert retry.delay_after(2, FileNotFoundError()) == timedelta(seconds=6)
+    assert retry.delay_after(4, FileNotFoundError()) is None
+    assert retry.max_attempts == 51
+
+
+def test_a_rule_has_conditions_of_its_own():
+    retry = Retry(rules={OSError: Retry(unless=FileNotFoundError)})
+    assert retry.delay_after(1, FileNotFoundError()) is None
+    assert retry.delay_after(1, ConnectionError()) is not None
+
+
+def test_retry_after_waits_exactly_as_long_as_asked():
+    later = Retry.after("10s", "busy")
+    assert isinstance(later, RetryAfter)
+    assert Retry(1, delay="1h").delay_after(1, later) == timedelta(seconds=10)
+    assert Retry(1).delay_after(2, later) is None
+
+
+def test_retry_after_is_asked_for_by_the_handler_so_on_does_not_refuse_it():
+    assert Retry(on=OSError).delay_after(1, Retry.after("10s")) == timedelta(seconds=10)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"retries": -1}, {"retries": True}, {"retries": 1.5}, {"retries": 10**9}, {"delay": "soon"}, {"delay": -1},
+        {"factor": 0.5}, {"factor": float("nan")}, {"factor": 1e9}, {"factor": "x"}, {"factor": None}, {"jitter": 2},
+        {"jitter": -0.1}, {"jitter": "x"}, {"max": "x"}, {"on": [1]}, {"on": 5}, {"unless": "x"}, {"unless": int},
+        {"rules": {int: Retry()}}, {"rules": {OSError: 5}},
+    ],
+)  # fmt: skip
+def test_options_that_cannot_be_meant_are_refused_by_name(options):
+    with pytest.raises(InvalidOption) as caught:
+        Retry(**options)
+    assert next(iter(options)) in str(caught.value)
+
+
+def test_a_policy_is_shown_as_it_is_written():
+    assert repr(Retry(5, delay="2s", factor=2, max="10m")) == "Retry(5, delay=2s, factor=2, max=10m)"
