@@ -1,0 +1,78 @@
+"""Every test that asks for `server`, or for what is built on it, runs on each PostgreSQL of this machine."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import AsyncIterator, Iterator
+
+import psycopg
+import pytest
+import servers
+
+from howdah import App
+from howdah.db.pool import Database
+from howdah.migrate import migrate
+
+_TEMPLATE = "howdah_template"
+_numbers = itertools.count(1)
+_ready: set[int] = set()
+
+
+def _wanted() -> list[str]:
+    """The servers of this machine; HOWDAH_TEST_SERVERS="embedded" leaves out the others."""
+    chosen = os.environ.get("HOWDAH_TEST_SERVERS", "").split()
+    return [name for name in servers.available() if not chosen or name.split()[0] in chosen]
+
+
+@pytest.fixture(scope="session", params=_wanted())
+def server(request: pytest.FixtureRequest) -> Iterator[servers.Server]:
+    """A running PostgreSQL, for the whole run."""
+    running = servers.available()[request.param]()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def empty_dsn(server: servers.Server) -> Iterator[str]:
+    """A database with nothing in it."""
+    name = f"howdah_test_{next(_numbers)}"
+    server.create_database(name)
+    yield server.dsn(name)
+    server.drop_database(name)
+
+
+@pytest.fixture
+def dsn(server: servers.Server) -> Iterator[str]:
+    """A database of its own with howdah's tables. Ids start beyond 32 bits, so that no column is too small unnoticed."""
+    if id(server) not in _ready:
+        server.create_database(_TEMPLATE)
+        migrate(Database(server.dsn(_TEMPLATE)))
+        with psycopg.connect(server.dsn(_TEMPLATE), autocommit=True) as conn:
+            conn.execute("alter table howdah.task alter column id restart with 2147483700")
+            conn.execute("alter table howdah.event alter column id restart with 4294967300")
+        _ready.add(id(server))
+    name = f"howdah_test_{next(_numbers)}"
+    server.create_database(name, _TEMPLATE)
+    yield server.dsn(name)
+    server.drop_database(name)
+
+
+@pytest.fixture
+def database(dsn: str) -> Iterator[Database]:
+    opened = Database(dsn)
+    yield opened
+    opened.close_sync()
+
+
+@pytest.fixture
+def conn(dsn: str) -> Iterator[psycopg.Connection]:
+    """psycopg alone, as any other program would come."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+async def app(dsn: str) -> AsyncIterator[App]:
+    async with App(dsn) as opened:
+        yield opened
