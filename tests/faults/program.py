@@ -1,0 +1,27 @@
+"""A worker as a real process: `python program.py DSN`. Its handler is short, and long enough to be killed in."""
+
+import asyncio
+import logging
+import sys
+
+from howdah import App, Context
+
+app = App(sys.argv[1] if len(sys.argv) > 1 else None)
+
+
+@app.task(retry=5)
+async def double(ctx: Context, n: int) -> int:
+    if n % 10 == 0:
+        await asyncio.sleep(0.02)
+    return n * 2
+
+
+async def main() -> None:
+    print("started", flush=True)
+    await app.worker(lease="3s", poll="200ms", concurrency=50).run(signals=True)
+    await app.close()
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(message)s")
+    asyncio.run(main())
