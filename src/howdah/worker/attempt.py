@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, Literal
 
 import msgspec
@@ -138,22 +139,20 @@ class Attempt:
                 return await self._processes.attempt(kind, self.task, self._report)
             if limit is None:
                 return await kind.attempt(self.task, self.ctx)
-            async with asyncio.timeout(limit.total_seconds()) as clock:
-                try:
-                    return await kind.attempt(self.task, self.ctx)
-                except TimeoutError:
-                    if not clock.expired():
-                        raise
-                    # The handler turned the cancellation of our clock into a TimeoutError itself.
-                    raise ending.TimedOut(limit) from None
-        except TimeoutError as error:
-            if limit is not None and not isinstance(error, ending.TimedOut) and error.__cause__ is not None:
-                error = ending.TimedOut(limit) if isinstance(error.__cause__, asyncio.CancelledError) else error
-            if isinstance(error, ending.TimedOut):
-                self.ctx.cancel()
-            return ending.of_error(self.task, kind.defaults.retry, error)
+            return await self._timed(limit)
         except (Exception, SystemExit) as error:
             return ending.of_error(self.task, kind.defaults.retry, error)
+
+    async def _timed(self, limit: timedelta) -> Transition:
+        clock = asyncio.timeout(limit.total_seconds())
+        try:
+            async with clock:
+                return await self.kind.attempt(self.task, self.ctx)
+        except TimeoutError:
+            if not clock.expired():
+                raise  # the handler's own
+            self.ctx.cancel()  # a thread goes on, and may look
+            raise ending.TimedOut(limit) from None
 
     # ── effects in the transition's own transaction ──
 

@@ -7,12 +7,14 @@ which comes from the code of the program, never from the database.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import multiprocessing
 import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -50,6 +52,7 @@ class _Reply(msgspec.Struct):
     reason: str | None = None
     event: str | None = None
     details: dict[str, Any] | None = None
+    began: bool = False
     progress: Progress | None = None
 
 
@@ -60,8 +63,13 @@ class _Slot:
         self._process: Any = None
         self._pipe: Connection | None = None
 
-    def work(self, request: bytes, progress: ReportProgress, task: ClaimedTask) -> Transition:
-        """Send one request and wait for its end. Blocking; raises EOFError or OSError when the child is gone."""
+    def work(
+        self, request: bytes, began: Callable[[], None], progress: ReportProgress, task: ClaimedTask
+    ) -> Transition:
+        """Send one request and wait for its end; `began` is called when the handler is about to run.
+
+        Blocking. Raises EOFError or OSError when the child is gone.
+        """
         if self._process is None or not self._process.is_alive():
             self.kill()
             self._start()
@@ -71,7 +79,9 @@ class _Slot:
         pipe.send_bytes(request)
         while True:
             reply = msgspec.json.decode(pipe.recv_bytes(), type=_Reply)
-            if reply.progress is not None:
+            if reply.began:
+                began()
+            elif reply.progress is not None:
                 progress(task, reply.progress)
             elif reply.to is not None:
                 return Transition(
@@ -123,17 +133,30 @@ class Processes:
         return len(self._free)
 
     async def attempt(self, kind: Kind, task: ClaimedTask, report: ReportProgress) -> Transition:
-        """Run one attempt in a child process; the time limit begins when the child has it."""
+        """Run one attempt in a child process. Its time begins when the handler does, not while the child starts."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._free)
             slot = self._free.pop()
         limit = kind.defaults.timeout
+        loop = asyncio.get_running_loop()
+        clock = asyncio.timeout(None)
+
+        def start_clock() -> None:
+            if limit is not None:
+                with contextlib.suppress(RuntimeError):  # it is over already
+                    clock.reschedule(loop.time() + limit.total_seconds())
+
+        arguments = {
+            "request": msgspec.json.encode(_request(kind, task)),
+            "began": lambda: loop.call_soon_threadsafe(start_clock),
+            "progress": report,
+            "task": task,
+        }
         try:
-            async with asyncio.timeout(None if limit is None else limit.total_seconds()) as clock:
-                request = msgspec.json.encode(_request(kind, task))
-                return await self._threads.call(slot.work, {"request": request, "progress": report, "task": task})
+            async with clock:
+                return await self._threads.call(slot.work, arguments)
         except TimeoutError:
-            if not clock.expired() or limit is None:
+            if limit is None or not clock.expired():
                 raise
             raise ending.TimedOut(limit) from None
         except (EOFError, OSError):
@@ -219,6 +242,7 @@ async def _attempt(request: _Request, pipe: Connection) -> Transition:
         pipe.send_bytes(msgspec.json.encode(_Reply(progress=progress)))
 
     ctx = Context(request.task, call, report)
+    pipe.send_bytes(msgspec.json.encode(_Reply(began=True)))
     try:
         transition = await kind.attempt(request.task, ctx)
         if ctx.hooks:

@@ -32,6 +32,7 @@ class Threads:
 
     def __init__(self) -> None:
         self.stuck = 0
+        self.freed: Callable[[], None] = lambda: None  # called on the loop when a stuck call has returned
         self._jobs: deque[_Job] = deque()
         self._ready = threading.Condition()
         self._idle = 0
@@ -79,6 +80,7 @@ class Threads:
     def _done(self, future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
         if future.cancelled():
             self.stuck -= 1
+            self.freed()
         elif error is None:
             future.set_result(result)
         elif isinstance(error, StopIteration):  # a future refuses it

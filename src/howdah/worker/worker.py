@@ -221,6 +221,7 @@ class Session:
             listeners=worker.listeners,
             **worker.parts,
         )
+        worker.parts["threads"].freed = self._pump.wake
         self._listener = Listener(
             database, self._lease.id, wake=self._wake, stop=worker.stop, beat_now=self._heartbeat.beat_now
         )

@@ -1,0 +1,99 @@
+"""Which commands there are. Nothing here imports what they need."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from cyclopts import App, Group
+
+
+class Command(NamedTuple):
+    """A command, the function behind it, its help in one line, and an example."""
+
+    name: str
+    function: str
+    help: str
+    example: str
+
+
+RUN = Group("Run", sort_key=1)
+LOOK = Group("Look", sort_key=2)
+FIX = Group("Fix", sort_key=3)
+DATABASE = Group("Database", sort_key=4)
+OTHER = Group("Other", sort_key=5)
+
+COMMANDS: dict[Group, list[Command]] = {
+    RUN: [
+        Command("demo", "tour:demo", "Watch the main job at work, on real files.", "howdah demo ~/Documents"),
+        Command("worker", "run:worker", "Run tasks until told to stop.", "howdah worker tasks:app -q mail=10 -q default"),
+        Command(
+            "enqueue", "put:enqueue", "Put a task in its queue.", """howdah enqueue welcome '{"user_id": 42}' --wait"""
+        ),
+        Command("bench", "tour:bench", "Measure howdah on your own database.", "howdah bench --tasks 20000"),
+    ],
+    LOOK: [
+        Command("ls", "look:ls", "List tasks, newest first.", "howdah ls -s failed --kind welcome"),
+        Command("show", "look:show", "Show all there is to know of one task.", "howdah show 42"),
+        Command("why", "look:why", "Say why a task is not running, and what to do.", "howdah why 42"),
+        Command("watch", "watch:watch", "Follow tasks until they end.", "howdah watch 42"),
+        Command("queues", "look:queues", "List queues with their counts.", "howdah queues"),
+        Command("workers", "look:workers", "List the workers of the last day.", "howdah workers -o json"),
+    ],
+    FIX: [
+        Command(
+            "retry", "fix:retry", "Go on with parked tasks, or run waiting ones now.", "howdah retry --kind welcome"
+        ),
+        Command("cancel", "fix:cancel", "Cancel tasks.", "howdah cancel 42 --reason 'sent by hand'"),
+        Command("pause", "fix:pause", "Start no more tasks of a queue.", "howdah pause mail --reason 'SES is down'"),
+        Command("resume", "fix:resume", "Undo pause.", "howdah resume mail"),
+        Command("stop", "fix:stop", "Ask workers to finish what they run and exit.", "howdah stop"),
+    ],
+    DATABASE: [
+        Command("migrate", "database:migrate", "Bring the tables to this version.", "howdah migrate --sql > howdah.sql"),
+        Command("psql", "database:psql", "Open psql in the database.", "howdah psql -c 'select * from tasks'"),
+    ],
+    OTHER: [
+        Command(
+            "completion", "completion:completion", "Print the completion of a shell.", "howdah completion bash >> ~/.bashrc"
+        ),
+    ],
+}  # fmt: skip
+
+_EPILOGUE = "\n".join(
+    [
+        "Without --dsn and HOWDAH_DSN the database is an embedded PostgreSQL in $HOWDAH_HOME, or .howdah here.",
+        "Exit codes: 0 ok · 1 failed · 2 usage · 3 not found · 4 why: it is held up · 130 interrupted",
+    ]
+)
+
+
+def version() -> str:
+    from importlib.metadata import version as package_version
+
+    return f"howdah {package_version('howdah')}"
+
+
+def shell() -> App:
+    """The whole command line."""
+    app = App(
+        name="howdah",
+        help="Durable tasks on PostgreSQL.",
+        version=version,
+        help_format="plaintext",
+        help_epilogue=_EPILOGUE,
+        group_commands=OTHER,
+        suppress_keyboard_interrupt=False,
+    )
+    position = 0
+    for group, commands in COMMANDS.items():
+        for command in commands:
+            position += 1
+            app.command(
+                f"howdah.cli.{command.function}",
+                name=command.name,
+                help=command.help,
+                group=group,
+                sort_key=position,
+                help_epilogue=f"Example: {command.example}",
+            )
+    return app

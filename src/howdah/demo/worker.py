@@ -1,0 +1,31 @@
+"""A worker of the demo, as a process: `python -m howdah.demo.worker`. Usually that is `howdah worker my.module:app`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+
+from howdah.demo.app import app
+from howdah.worker.worker import Worker
+
+LEASE = 3.0  # seconds; short, so that a takeover can be watched
+import os
+CONCURRENCY = int(os.environ.get("CC","4"))
+
+
+async def main() -> None:
+    worker = app.worker(queues=["demo"], concurrency=CONCURRENCY, lease=LEASE, poll="1s", grace="5s")
+    threading.Thread(target=_follow_driver, args=(worker, asyncio.get_running_loop()), daemon=True).start()
+    async with app:
+        await worker.run(signals=True)
+
+
+def _follow_driver(worker: Worker, loop: asyncio.AbstractEventLoop) -> None:
+    """Stop when the pipe from the driver closes: also a driver that was killed must leave no workers behind."""
+    sys.stdin.read()
+    loop.call_soon_threadsafe(worker.stop)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
