@@ -121,7 +121,9 @@ async def test_a_failed_attempt_leaves_no_effect(app: App, effects: psycopg.Conn
     assert words(effects) == []
 
 
-async def test_a_transactional_handler_commits_with_its_end_or_not_at_all(app: App, effects: psycopg.Connection) -> None:
+async def test_a_transactional_handler_commits_with_its_end_or_not_at_all(
+    app: App, effects: psycopg.Connection
+) -> None:
     @app.task(transactional=True, retry=Retry(1, delay="1ms"))
     async def move(ctx: Context) -> int:
         await write(ctx.connection, ctx, f"attempt {ctx.attempt}")

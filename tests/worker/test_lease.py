@@ -76,7 +76,9 @@ async def test_an_outcome_that_comes_too_late_is_discarded(app: App, conn: psyco
     assert (await task.info()).result == 2
 
 
-async def test_a_claim_whose_reply_is_lost_gives_its_tasks_back_unspent(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_claim_whose_reply_is_lost_gives_its_tasks_back_unspent(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The worker lives and renews: without the comparison of held and owned the tasks would be stranded for ever."""
     attempts: list[int] = []
 
@@ -130,9 +132,7 @@ async def test_a_settlement_whose_reply_is_lost_is_not_done_twice(app: App, monk
     assert outcomes("stale") == []
 
 
-async def test_one_row_the_database_refuses_does_not_fail_its_neighbours(
-    app: App, conn: psycopg.Connection
-) -> None:
+async def test_one_row_the_database_refuses_does_not_fail_its_neighbours(app: App, conn: psycopg.Connection) -> None:
     conn.execute("alter table howdah.archive add constraint no_thirteen check (result is distinct from '13')")
 
     @app.task()
@@ -194,7 +194,9 @@ async def test_dead_workers_are_rescued_by_the_living_and_a_poisonous_task_ends_
     task = await poison.using(queue="deadly").enqueue()
     async with app.worker(queues=["other"], lease="1s"):
         for losses in (1, 2):
-            await until(lambda: conn.execute("select 1 from howdah.task where status = 'queued'").fetchone(), "it to be queued")
+            await until(
+                lambda: conn.execute("select 1 from howdah.task where status = 'queued'").fetchone(), "it to be queued"
+            )
             conn.execute("update howdah.task set run_at = now()")
             victim = f"00000000-0000-0000-0000-00000000000{losses}"
             conn.execute("select howdah.register(%s, '100 ms', 'host', 1, '0', null, '{poison}', 1)", [victim])
@@ -234,5 +236,15 @@ async def test_the_heartbeat_of_a_hanging_server_does_not_hang_the_worker(app: A
 
 def test_calls_are_complete() -> None:
     """Every function of the worker protocol can be called from Python by the name it has in SQL."""
-    for name in ("register", "heartbeat", "pump", "settle_rest", "report", "leave", "rescue", "make_partitions", "retain"):
+    for name in (
+        "register",
+        "heartbeat",
+        "pump",
+        "settle_rest",
+        "report",
+        "leave",
+        "rescue",
+        "make_partitions",
+        "retain",
+    ):
         assert hasattr(calls, name)

@@ -23,6 +23,13 @@ select r.run, r.files,
  group by r.run;
 comment on view howdah_demo.progress is 'Where the run stands. waiting: seconds the oldest due file has waited.';
 
+create view howdah_demo.worker as
+select w.id, w.pid, count(t.id) as held
+  from howdah.worker w left join howdah.task t on t.worker = w.id and t.status = 'running'
+ where w.status = 'live' and w.stop_at is null and w.kinds @> '{demo.file}'
+ group by w.id order by held desc, w.started_at;
+comment on view howdah_demo.worker is 'The living workers of the demo, and how many tasks each holds.';
+
 create view howdah_demo.taken_back as
 select h.run, h.path, h.task_id, h.status, extract(epoch from h.at - r.killed_at)::float8 as seconds
   from howdah_demo.happened h join howdah_demo.run r on r.run = h.run and r.killed_worker = h.worker

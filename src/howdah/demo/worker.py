@@ -9,21 +9,20 @@ import threading
 from howdah.demo.app import app
 from howdah.worker.worker import Worker
 
-LEASE = 3.0  # seconds; short, so that a takeover can be watched
-import os
-CONCURRENCY = int(os.environ.get("CC","4"))
+LEASE = 3  # seconds; short, so that one can watch how the tasks of a killed worker are taken back
+CONCURRENCY = 4
 
 
 async def main() -> None:
-    worker = app.worker(queues=["demo"], concurrency=CONCURRENCY, lease=LEASE, poll="1s", grace="5s")
-    threading.Thread(target=_follow_driver, args=(worker, asyncio.get_running_loop()), daemon=True).start()
     async with app:
+        worker = app.worker(queues=["demo"], concurrency=CONCURRENCY, lease=LEASE, poll="1s", grace="5s")
+        threading.Thread(target=_follow_driver, args=(worker, asyncio.get_running_loop()), daemon=True).start()
         await worker.run(signals=True)
 
 
 def _follow_driver(worker: Worker, loop: asyncio.AbstractEventLoop) -> None:
-    """Stop when the pipe from the driver closes: also a driver that was killed must leave no workers behind."""
-    sys.stdin.read()
+    """Stop when the driver's end of the pipe closes: even a driver that was killed leaves no workers behind."""
+    sys.stdin.buffer.read()
     loop.call_soon_threadsafe(worker.stop)
 
 

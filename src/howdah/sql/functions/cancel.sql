@@ -12,9 +12,10 @@ begin
     if ended = 'cancelled' then
       return ended;
     elsif found then
-      raise exception using errcode = 'HW005', message = format('task %s has already ended: %s', cancel.id, ended);
+      raise exception using errcode = 'HW005', message = format('task %s has already ended: %s', cancel.id, ended), hint = 'There is nothing left to cancel';
     end if;
-    raise exception using errcode = 'HW004', message = format('there is no task %s', cancel.id);
+    raise exception using errcode = 'HW004', message = format('there is no task %s', cancel.id),
+      hint = 'It never existed, was rolled back, or its retention is over';
   end if;
   if live.status = 'running' then
     update howdah.task t set cancel_at = coalesce(t.cancel_at, howdah.now()), reason = coalesce(cancel.reason, t.reason) where t.id = cancel.id;

@@ -3,6 +3,11 @@ language plpgsql
 as $$
 #variable_conflict use_column
 begin
+  if jsonb_typeof(declare.kinds) is distinct from 'array'
+     or exists (select from jsonb_array_elements(declare.kinds) e where coalesce(length(e ->> 'name'), 0) not between 1 and 200) then
+    raise exception using errcode = 'HW002', message = 'kinds must be a JSON array of objects, each with a name of 1 to 200 characters',
+      hint = 'Write it like [{"name": "welcome", "queue": "mail"}]';
+  end if;
   insert into howdah.kind as k
          (name, queue, priority, delay, max_attempts, max_lost, retry_delay, retry_factor, retry_max, timeout, executor, keep, signature, description)
   select n.name, coalesce(n.queue, 'default'), coalesce(n.priority, 0), coalesce(n.delay, '0'), coalesce(n.max_attempts, 6),

@@ -11,15 +11,20 @@ as $$
 #variable_conflict use_column
 declare
   defaults howdah.kind := howdah.known_kind(enqueue_many.kind);
+  due      timestamptz;
 begin
   if jsonb_typeof(enqueue_many.payloads) is distinct from 'array'
      or exists (select from jsonb_array_elements(enqueue_many.payloads) p where jsonb_typeof(p) <> 'object') then
-    raise exception using errcode = 'HW003', message = 'payloads must be a JSON array of objects';
+    raise exception using errcode = 'HW003', message = 'payloads must be a JSON array of objects', hint = 'Write it like [{"user_id": 42}, {"user_id": 43}]';
+  elsif length(enqueue_many.queue) not between 1 and 200 then
+    raise exception using errcode = 'HW002', message = 'queue must be a name of 1 to 200 characters', hint = 'Leave it out for the queue of the kind';
   end if;
+  due := howdah.due(case when enqueue_many.run_at is null then coalesce(enqueue_many.delay, defaults.delay) else enqueue_many.delay end,
+                    enqueue_many.run_at);
   return query
   insert into howdah.task (kind, queue, priority, run_at, payload)
   select enqueue_many.kind, coalesce(enqueue_many.queue, defaults.queue), coalesce(enqueue_many.priority, defaults.priority),
-         coalesce(enqueue_many.run_at, howdah.now() + coalesce(enqueue_many.delay, defaults.delay)), p
+         due, p
     from jsonb_array_elements(enqueue_many.payloads) with ordinality x (p, n) order by n
   returning id;
 end

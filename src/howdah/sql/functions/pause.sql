@@ -4,7 +4,8 @@ as $$
 #variable_conflict use_column
 begin
   if coalesce(length(pause.queue), 0) not between 1 and 200 then
-    raise exception using errcode = 'HW002', message = 'queue must be a name of 1 to 200 characters';
+    raise exception using errcode = 'HW002', message = 'queue must be a name of 1 to 200 characters',
+      hint = 'SELECT name FROM howdah.queues lists those in use';
   end if;
   insert into howdah.queue as q (name, paused, paused_at, paused_by, reason)
   values (pause.queue, true, howdah.now(), session_user, pause.reason)

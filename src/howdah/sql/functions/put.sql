@@ -19,24 +19,19 @@ declare
 begin
   if jsonb_typeof(put.payload) is distinct from 'object' then
     raise exception using errcode = 'HW003',
-      message = format('payload must be a JSON object of the arguments by name, not %s', coalesce(jsonb_typeof(put.payload), 'NULL'));
-  elsif put.delay < '0' then
-    raise exception using errcode = 'HW002', message = format('delay must not be negative: %s', put.delay);
-  elsif put.delay is not null and put.run_at is not null then
-    raise exception using errcode = 'HW002', message = 'delay and run_at were both given', hint = 'Give one of them';
-  elsif not isfinite(coalesce(put.run_at, howdah.now())) then
-    raise exception using errcode = 'HW002', message = format('run_at must be a point in time, not %s', put.run_at);
+      message = format('payload must be a JSON object of the arguments by name, not %s', coalesce(jsonb_typeof(put.payload), 'NULL')),
+      hint = 'Write it like {"user_id": 42}';
   elsif put.on_conflict is null or put.on_conflict not in ('return', 'raise', 'skip', 'replace') then
     raise exception using errcode = 'HW002',
-      message = format('on_conflict must be return, raise, skip or replace, not %L', put.on_conflict);
+      message = format('on_conflict must be return, raise, skip or replace, not %L', put.on_conflict), hint = 'Leave it out for return';
   elsif coalesce(length(put.kind), 0) not between 1 and 200 then
-    raise exception using errcode = 'HW002', message = 'kind must be a name of 1 to 200 characters';
+    raise exception using errcode = 'HW002', message = 'kind must be a name of 1 to 200 characters', hint = 'It is the name of a handler';
   elsif coalesce(length(put.queue), 0) not between 1 and 200 then
-    raise exception using errcode = 'HW002', message = 'queue must be a name of 1 to 200 characters';
+    raise exception using errcode = 'HW002', message = 'queue must be a name of 1 to 200 characters', hint = 'Leave it out for the queue of the kind';
   elsif length(put.key) not between 1 and 500 then
-    raise exception using errcode = 'HW002', message = 'key must be 1 to 500 characters';
+    raise exception using errcode = 'HW002', message = 'key must be 1 to 500 characters', hint = 'Leave it out for a task without a key';
   end if;
-  due := coalesce(put.run_at, howdah.now() + coalesce(put.delay, '0'));
+  due := howdah.due(put.delay, put.run_at);
 
   if put.key is null then
     insert into howdah.task (kind, queue, priority, run_at, payload)
@@ -69,9 +64,9 @@ begin
           else 'A running task cannot be replaced; try again when it has ended' end;
     else
       update howdah.task t
-         set payload = put.payload, run_at = due, error = null, attempt = 0, lost = 0, last_error = null,
-             status = 'queued', queue = put.queue,
-             priority = put.priority
+         set payload = put.payload, run_at = due, queue = put.queue, priority = put.priority, status = 'queued',
+             -- Another payload is another piece of work, with an idempotency key of its own.
+             step_no = t.step_no + 1, attempt = 0, lost = 0, error = null, last_error = null, progress = null
        where t.id = live.id and t.status <> 'running';
       if found then
         perform howdah.wake(put.queue);

@@ -10,14 +10,15 @@ begin
     if exists (select from howdah.archive a where a.id = retry.id) then
       raise exception using errcode = 'HW005', message = format('task %s has already ended', retry.id), hint = 'Enqueue it again instead';
     end if;
-    raise exception using errcode = 'HW004', message = format('there is no task %s', retry.id);
+    raise exception using errcode = 'HW004', message = format('there is no task %s', retry.id),
+      hint = 'It never existed, was rolled back, or its retention is over';
   elsif live.status = 'running' then
     raise exception using errcode = 'HW005', message = format('task %s is running', retry.id), hint = 'Cancel it first, or wait';
   elsif live.status = 'failed' then
     update howdah.task t set error = null where t.id = retry.id;       -- the trigger resume does the rest
     return 'resumed';
   end if;
-  update howdah.task t set run_at = least(t.run_at, howdah.now()) where t.id = retry.id;
+  update howdah.task t set status = 'queued', run_at = least(t.run_at, howdah.now()) where t.id = retry.id;
   perform howdah.wake(live.queue);
   return 'due now';
 end

@@ -42,7 +42,8 @@ begin
   end if;
 
   if t.run_at > clock then
-    if t.last_error is not null then
+    -- A task that was resumed for later has no attempt behind it, though an error.
+    if t.last_error is not null and t.attempt > 0 then
       return query select 'back-off', format('It waits until %s (%s from now) after attempt %s failed: %s',
           t.run_at, date_trunc('second', t.run_at - clock), t.attempt, t.last_error),
         format('Wait, or run it now: howdah retry %s', t.id);

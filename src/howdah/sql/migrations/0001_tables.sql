@@ -99,6 +99,7 @@ create table howdah.task (
   last_error    text,
   created_at    timestamptz not null default clock_timestamp(),
   constraint status_is_known check (status in ('queued', 'running', 'suspended', 'failed')),
+  constraint queued_has_a_time check (status <> 'queued' or isfinite(run_at)),
   constraint running_has_one_owner check ((status = 'running') = (worker is not null and claim_seq is not null)),
   constraint failed_has_an_error check ((status = 'failed') = (error is not null)),
   constraint only_running_waits_for_cancel check (cancel_at is null or status = 'running')

@@ -1,4 +1,5 @@
--- UPDATE howdah.task SET error = NULL is the API to go on with a parked task: same step, same payload, fresh attempts.
+-- UPDATE howdah.task SET error = NULL is the API to go on with a parked task: same step, same payload, fresh attempts,
+-- whether or not the status is set with it.
 create or replace function howdah.task_resume() returns trigger
 language plpgsql
 as $$
@@ -16,5 +17,5 @@ end
 $$;
 comment on function howdah.task_resume() is 'Trigger: clearing the error of a failed task queues it again.';
 create or replace trigger task_resume before update of error on howdah.task
-  for each row when (old.status = 'failed' and new.status = 'failed' and new.error is null)
+  for each row when (old.status = 'failed' and new.error is null and new.step_no = old.step_no)
   execute function howdah.task_resume();

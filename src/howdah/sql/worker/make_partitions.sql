@@ -18,11 +18,13 @@ begin
       name := parent || '_' || to_char(first at time zone 'UTC', 'YYYYMMDD');
       continue when to_regclass('howdah.' || name) is not null;
       execute format('create table howdah.%I (like howdah.%I including defaults including constraints including indexes)', name, parent);
-      execute format('comment on table howdah.%I is %L', name, format('%s of %s (UTC)', initcap(parent), first at time zone 'UTC'));
+      execute format('comment on table howdah.%I is %L', name, format('%s of %s (UTC)', initcap(parent), to_char(first at time zone 'UTC', 'YYYY-MM-DD')));
       -- A day that began before its partition was made: its rows wait in the default partition.
       execute format('with early as (delete from howdah.%1$I where %2$I >= $1 and %2$I < $2 returning *) insert into howdah.%3$I select * from early',
-                     parent || '_default', stamp, name) using first, first + interval '1 day';
-      execute format('alter table howdah.%I attach partition howdah.%I for values from (%L) to (%L)', parent, name, first, first + interval '1 day');
+                     parent || '_default', stamp, name) using first, first + interval '24 hours';
+      -- In ISO: the text of a timestamptz in another DateStyle has a zone's abbreviation, which may be read as another zone.
+      execute format('alter table howdah.%I attach partition howdah.%I for values from (%L) to (%L)', parent, name,
+                     to_char(first at time zone 'UTC', 'YYYY-MM-DD 00:00:00+00'), to_char((first + interval '24 hours') at time zone 'UTC', 'YYYY-MM-DD 00:00:00+00'));
       made := made + 1;
     end loop;
   end loop;

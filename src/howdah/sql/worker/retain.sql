@@ -15,7 +15,7 @@ begin
   end if;
   for part in
     select c.relname::text as name, p.relname::text as parent,
-           to_timestamp(right(c.relname, 8) || ' 00:00:00+00', 'YYYYMMDD HH24:MI:SSTZH') + interval '1 day' as until
+           to_timestamp(right(c.relname, 8) || ' 00:00:00+00', 'YYYYMMDD HH24:MI:SSTZH') + interval '24 hours' as until
       from pg_inherits i join pg_class c on c.oid = i.inhrelid join pg_class p on p.oid = i.inhparent
      where p.relnamespace = 'howdah'::regnamespace and p.relname in ('archive', 'event') and c.relname ~ '_[0-9]{8}$'
      order by c.relname

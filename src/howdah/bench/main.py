@@ -1,0 +1,96 @@
+"""Run workloads in rounds, and print medians and ratios."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import platform
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from howdah.app import App
+from howdah.bench.workloads import WORKLOADS, Figure
+from howdah.errors import InvalidOption
+
+
+def run(
+    workloads: Sequence[str] = (),
+    *,
+    tasks: int = 20_000,
+    rounds: int = 3,
+    concurrency: int = 500,
+    dsn: str | None = None,
+    output: str = "table",
+    say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
+) -> int:
+    """Measure `workloads` (all of them if none is named), `rounds` times each, in turn; print the medians.
+
+    Both sides of a ratio are measured right after one another in every round, and the ratio is the median of the
+    rounds': the machine may drift. Raises InvalidOption for an unknown workload.
+    """
+    for name in workloads:
+        if name not in WORKLOADS:
+            raise InvalidOption(f"there is no workload {name!r}", hint=f"There are: {', '.join(WORKLOADS)}")
+    if tasks < 100 or rounds < 1:
+        raise InvalidOption("bench needs at least 100 tasks and one round")
+    measured, server = _runner()(_measure(workloads or list(WORKLOADS), tasks, rounds, concurrency, dsn, say))
+    rows = [_row(name, figures) for name, figures in measured.items()]
+    setting = {"tasks": tasks, "rounds": rounds, "concurrency": concurrency, "python": platform.python_version(), "server": server}
+    if output == "table":
+        _print(rows, setting)
+    else:
+        print(msgspec.json.encode({"setting": setting, "figures": rows}).decode())
+    return 0
+
+
+def _runner() -> Callable[[Any], Any]:
+    try:
+        return importlib.import_module("uvloop").run
+    except ImportError:
+        return asyncio.run
+
+
+async def _measure(
+    workloads: Sequence[str], tasks: int, rounds: int, concurrency: int, dsn: str | None, say: Callable[[str], None]
+) -> tuple[dict[str, list[Figure]], str]:
+    measured: dict[str, list[Figure]] = {}
+    async with App(dsn) as app:
+        database = await app.database()
+        async with database.connection() as conn:
+            row = await (await conn.execute("show server_version")).fetchone()
+        try:
+            for number in range(1, rounds + 1):
+                for name in workloads:
+                    say(f"round {number} of {rounds}: {name}")
+                    for figure in await WORKLOADS[name](app, tasks, concurrency):
+                        measured.setdefault(figure.name, []).append(figure)
+        finally:
+            async with database.connection() as conn:
+                await conn.execute("drop schema if exists howdah_bench cascade")
+                await conn.execute("delete from howdah.archive where queue = 'bench'")
+                await conn.execute("delete from howdah.kind where name like 'bench.%'")
+    return measured, f"PostgreSQL {row['server_version'] if row else '?'}"
+
+
+def _row(name: str, figures: list[Figure]) -> dict[str, Any]:
+    values = [figure.value for figure in figures]
+    return {"name": name, "median": statistics.median(values), "least": min(values), "most": max(values), "unit": figures[0].unit}
+
+
+def _print(rows: list[dict[str, Any]], setting: dict[str, Any]) -> None:
+    print(f"{'':32} {'median':>12} {'least':>12} {'most':>12}")
+    for row in rows:
+        numbers = " ".join(f"{_number(row[column]):>12}" for column in ("median", "least", "most"))
+        print(f"{row['name']:32} {numbers} {row['unit'] if row['unit'] != 'ratio' else ''}".rstrip())
+    print(
+        f"\n{setting['tasks']:,} tasks, {setting['rounds']} rounds, concurrency {setting['concurrency']};"
+        f" {setting['server']}, Python {setting['python']}"
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"

@@ -1,0 +1,163 @@
+"""Commands that mend: retry, cancel, pause, resume, stop."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from howdah.cli.errors import FAILED, NOT_FOUND, OK, report, say, say_error
+from howdah.cli.options import ANYWHERE, Ids, Kind, Output, Queue, Status, Where, statuses, task_ids
+from howdah.cli.output import Column, for_people, print_rows
+from howdah.client import Client
+from howdah.errors import InvalidOption, TaskNotFound, WrongStatus
+
+Every = Annotated[bool, Parameter(name="--all", negative="", help="Every one of them, without a filter")]
+PAGE = 1000
+READABLE = 20  # rows that a person reads one by one
+
+
+def retry(
+    *ids: Ids,
+    status: Status = None,
+    kind: Kind = None,
+    queue: Queue = None,
+    every: Every = False,
+    output: Output = None,
+    where: Where = ANYWHERE,
+) -> int:
+    """Go on with parked tasks from the step they stand at, and run waiting ones now. Filters mean parked ones."""
+    chosen = _Chosen(ids, status, kind, queue, every, default=["failed"])
+    with where.client(writes=True) as client:
+        return _each(client, chosen, lambda task_id: client.retry_sync(task_id), output)
+
+
+def cancel(
+    *ids: Ids,
+    reason: Annotated[str | None, Parameter(help="Why; it is kept with the task")] = None,
+    status: Status = None,
+    kind: Kind = None,
+    queue: Queue = None,
+    every: Every = False,
+    output: Output = None,
+    where: Where = ANYWHERE,
+) -> int:
+    """Cancel tasks. One that runs is asked to stop. Filters mean all that are live."""
+    chosen = _Chosen(ids, status, kind, queue, every, default=["queued", "running", "suspended", "failed"])
+    with where.client(writes=True) as client:
+        return _each(client, chosen, lambda task_id: client.cancel_sync(task_id, reason), output)
+
+
+class _Chosen:
+    """The tasks a command is for: ids, or a filter, or all on purpose. Raises InvalidOption."""
+
+    def __init__(
+        self,
+        given: Sequence[str],
+        status: list[str] | None,
+        kind: str | None,
+        queue: str | None,
+        every: bool,
+        *,
+        default: list[str],
+    ) -> None:
+        self.status = statuses(status)
+        filtered = bool(self.status or kind or queue)
+        if given and (filtered or every):
+            raise InvalidOption("ids and filters were both given", hint="Give either")
+        if not given and not filtered and not every:
+            raise InvalidOption(
+                f"no task was named; --all is all that are {' or '.join(default)}",
+                hint="Give ids, a filter (--status, --kind, --queue) or --all; howdah ls shows what a filter finds",
+            )
+        self.ids = task_ids(given) if given else None
+        self.kind, self.queue = kind, queue
+        self.status = self.status or default
+
+    def find(self, client: Client) -> Iterator[int]:
+        if self.ids is not None:
+            yield from self.ids
+            return
+        before = None
+        while True:
+            page = client.tasks_sync(
+                status=self.status, kind=self.kind, queue=self.queue, before=before, limit=PAGE
+            )
+            yield from [task.id for task in page]
+            if len(page) < PAGE:
+                return
+            before = page[-1].id
+
+
+def _each(client: Client, chosen: _Chosen, act: Callable[[int], str], output: Output) -> int:
+    """Do it to one after the other; what cannot be done to one does not stop the others."""
+    done: list[dict[str, Any]] = []
+    codes: set[int] = set()
+    for task_id in chosen.find(client):
+        try:
+            done.append({"id": task_id, "outcome": act(task_id)})
+        except (TaskNotFound, WrongStatus) as error:
+            # What a filter found may have moved on since; that is nobody's mistake.
+            if chosen.ids is not None:
+                codes.add(report(error))
+    if not for_people(output) or len(done) <= READABLE:
+        print_rows(done, [Column.of("id", right=True), Column.of("outcome")], output)
+    if len(done) > READABLE or not done and not codes:
+        counts = Counter(row["outcome"] for row in done)
+        say(", ".join(f"{count:,} {outcome}" for outcome, count in counts.items()) or "no such tasks")
+    return OK if not codes else NOT_FOUND if codes == {NOT_FOUND} else FAILED
+
+
+QueueName = Annotated[str, Parameter(name="QUEUE", help="The name of a queue")]
+
+
+def pause(
+    queue: QueueName,
+    /,
+    *,
+    reason: Annotated[str | None, Parameter(help="Why; `howdah why` and `howdah queues` say it")] = None,
+    where: Where = ANYWHERE,
+) -> None:
+    """Start no more tasks of a queue, in the whole fleet. Running ones go on."""
+    with where.client(writes=True, creates=True) as client:
+        client.pause_sync(queue, reason)
+        waiting = next((row["due"] + row["later"] for row in client.queues_sync() if row["name"] == queue), 0)
+    say(f"queue {queue} is paused; {waiting:,} tasks wait in it")
+
+
+def resume(queue: QueueName, /, *, where: Where = ANYWHERE) -> None:
+    """Undo pause."""
+    with where.client(writes=True) as client:
+        resumed = client.resume_sync(queue)
+    say(f"queue {queue} goes on" if resumed else f"queue {queue} was not paused")
+
+
+def stop(
+    worker: Annotated[
+        str | None, Parameter(name="WORKER", help="The id of a worker, or how it begins; without it all of them")
+    ] = None,
+    /,
+    *,
+    where: Where = ANYWHERE,
+) -> int:
+    """Ask workers to finish what they run and exit."""
+    with where.client(writes=True) as client:
+        if worker is None:
+            asked = client.stop_workers_sync()
+            say(f"{asked:,} workers were asked to stop" if asked else "no worker is alive")
+            return OK
+        alive = [row for row in client.workers_sync() if row["state"] != "dead"]
+        meant = [row for row in alive if worker and str(row["id"]).startswith(worker.lower())]
+        if len(meant) != 1:
+            say_error(
+                f"{len(meant)} living workers have an id that begins with {worker}"
+                if meant
+                else f"there is no living worker {worker}",
+                hint="See: howdah workers",
+            )
+            return FAILED if meant else NOT_FOUND
+        client.stop_workers_sync(meant[0]["id"])
+    say(f"worker {meant[0]['id']} on {meant[0]['host']} was asked to stop")
+    return OK

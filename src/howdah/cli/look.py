@@ -1,0 +1,231 @@
+"""Commands that look: ls, show, why, queues, workers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from howdah.cli.errors import HELD_UP, OK, say
+from howdah.cli.options import ANYWHERE, Kind, Output, Queue, Status, Where, statuses, task_ids
+from howdah.cli.output import (
+    Column,
+    Row,
+    ago,
+    cell,
+    console,
+    escaped,
+    flat,
+    for_people,
+    print_json,
+    print_line,
+    print_rows,
+)
+from howdah.errors import InvalidOption
+
+TaskId = Annotated[str, Parameter(name="ID", allow_leading_hyphen=True, help="The id of a task")]
+
+
+def _moment(row: Row) -> Any:
+    """The moment that matters: when it ended, began, or is due."""
+    return row["finished_at"] or (row["claimed_at"] if row["status"] in ("running", "failed") else row["run_at"])
+
+
+def progress_words(progress: Any) -> str:
+    """What a handler reported, on one line: "3/10 reading"."""
+    if not isinstance(progress, Mapping):
+        return ""
+    done, total, note = (progress.get(name) for name in ("done", "total", "note"))  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+    counted = f"{done:g}" if isinstance(done, (int, float)) else ""
+    if counted and isinstance(total, (int, float)):
+        counted += f"/{total:g}"
+    return " ".join(part for part in (counted, flat(note)) if part)
+
+
+def _note(row: Row) -> str:
+    """Why it is where it is, or how far it is."""
+    if row["status"] == "running":
+        return progress_words(row["progress"]) or row["reason"] or row["last_error"] or ""
+    if row["status"] == "succeeded":
+        return ""
+    return row["error"] or row["reason"] or row["last_error"] or ""
+
+
+TASK_COLUMNS = (
+    Column.of("id", right=True),
+    Column.of("status"),
+    Column.of("kind"),
+    Column.of("queue"),
+    Column.of("attempt", right=True),
+    Column("when", _moment),
+    Column("note", _note, wide=True),
+)
+
+
+def ls(
+    *,
+    status: Status = None,
+    kind: Kind = None,
+    queue: Queue = None,
+    key: Annotated[str | None, Parameter(help="Only the tasks with this key")] = None,
+    limit: Annotated[int, Parameter(name=["--limit", "-n"], help="At most so many")] = 50,
+    before: Annotated[int | None, Parameter(help="Only ids below this one: the next page")] = None,
+    output: Output = None,
+    where: Where = ANYWHERE,
+) -> None:
+    """List tasks. `when`: due (queued), begun (running, failed), ended."""
+    chosen = statuses(status)
+    if limit < 1:
+        raise InvalidOption(f"limit must be a whole number from 1, not {limit}")
+    with where.client() as client:
+        found = client.tasks_sync(status=chosen, kind=kind, queue=queue, key=key, before=before, limit=limit)
+    print_rows([asdict(task) for task in found], TASK_COLUMNS, output)
+    if for_people(output):
+        if not found:
+            say("no tasks" if (chosen, kind, queue, key, before) == (None,) * 5 else "no such tasks")
+        elif len(found) == limit:
+            say(f"the newest {limit}; the next page: --before {found[-1].id}")
+
+
+def show(task: TaskId, /, *, output: Output = None, where: Where = ANYWHERE) -> None:
+    """Show all fields of a task, and what happened to it."""
+    task_id = _one(task)
+    with where.client() as client:
+        info = asdict(client.show_sync(task_id))
+        history = client.history_sync(task_id)
+    if output == "ids":
+        print(task_id)
+    elif output is not None and output != "table":
+        print_json(info | {"history": history}, output)
+    elif for_people(output):
+        _show_to_people(info, history)
+    else:
+        print_line(("field", "value"))
+        for field in info.items():
+            print_line(field)
+        print()
+        print_line(_EVENT_FIELDS)
+        for event in history:
+            print_line(event[name] for name in _EVENT_FIELDS)
+
+
+_EVENT_FIELDS = ("at", "type", "attempt", "message", "actor", "data")
+
+
+def _show_to_people(info: Row, history: list[Mapping[str, Any]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    fields = Table(box=None, show_header=False, pad_edge=False)
+    fields.add_column(style="bold", no_wrap=True)
+    fields.add_column(overflow="fold")
+    for name, value in info.items():
+        # Zero and nothing say nothing here, apart from the payload.
+        if value is None or (name in ("lost", "priority") and not value):
+            continue
+        if name in ("payload", "result", "progress") and isinstance(value, (dict, list)):
+            shown = Text(escaped(json.dumps(value, indent=2, ensure_ascii=False), lines=True))
+        elif name.endswith("_at"):
+            shown = Text(f"{value.astimezone():%Y-%m-%d %H:%M:%S}  ({ago(value)})")
+        elif name in ("error", "last_error", "reason"):
+            shown = Text(escaped(str(value), lines=True))
+        else:
+            shown = cell(value, name)
+        fields.add_row(name, shown)
+    console().print(fields)
+    if not history:
+        return
+    console().print(Text("\nhistory", style="bold"))
+    events = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for wrap in (False, False, False, True):
+        events.add_column(no_wrap=not wrap, overflow="fold")
+    for event in history:
+        attempt = f"attempt {event['attempt']}" if event["attempt"] else ""
+        by = f" (by {event['actor']})" if event["actor"] else ""
+        said = Text(escaped((event["message"] or "") + by, lines=True))
+        events.add_row(Text(f"{event['at'].astimezone():%H:%M:%S}", style="dim"), Text(event["type"]), attempt, said)
+    console().print(events)
+    traces = [event["data"]["traceback"] for event in history if event["data"] and "traceback" in event["data"]]
+    if traces:
+        console().print(Text("\nthe last traceback", style="bold"))
+        console().print(Text(escaped(traces[-1].rstrip(), lines=True)), soft_wrap=True)
+
+
+def why(task: TaskId, /, *, output: Output = None, where: Where = ANYWHERE) -> int:
+    """Say why a task is not running. Exits with 4 if something holds it up, with 0 if it runs or has ended."""
+    task_id = _one(task)
+    with where.client() as client:
+        reasons = [asdict(reason) for reason in client.why_sync(task_id)]
+    if for_people(output):
+        for reason in reasons:
+            print(escaped(reason["reason"], lines=True))
+            print(f"  → {escaped(reason['advice'], lines=True)}")
+    elif output == "ids":
+        print(task_id)
+    else:
+        print_rows(reasons, [Column.of(name) for name in ("code", "reason", "advice")], output)
+    fine = {"running", "cancelling", "ended"}
+    return OK if all(reason["code"] in fine for reason in reasons) else HELD_UP
+
+
+def _one(word: str) -> int:
+    ids = task_ids([word])
+    if len(ids) != 1:
+        raise InvalidOption(f"one id is needed here, not {len(ids)}")
+    return ids[0]
+
+
+_QUEUE_COLUMNS = (
+    Column.of("name"),
+    Column("state", lambda row: "paused" if row["paused"] else "open"),
+    *(Column.of(name, right=True) for name in ("due", "later", "running", "suspended", "failed")),
+    Column("oldest", lambda row: row["oldest_due"]),
+    Column("note", lambda row: row["paused"] and f"by {row['paused_by']}: {row['reason'] or 'no reason given'}" or "", wide=True),
+)  # fmt: skip
+
+
+def queues(*, output: Output = None, where: Where = ANYWHERE) -> None:
+    """List queues. `due` waits for a worker, `later` for its time; `oldest` is the longest overdue."""
+    with where.client() as client:
+        found = sorted(client.queues_sync(), key=lambda row: row["name"])
+    print_rows(found, _QUEUE_COLUMNS, output, key="name")
+    if not found and for_people(output):
+        say("no queue has tasks or settings")
+
+
+def _served(row: Row) -> str:
+    """The queues of a worker, as they are given to -q."""
+    if row["queues"] is None:
+        return "all"
+
+    def one(name: str, limit: Any) -> str:
+        return f"{name}={limit}" if isinstance(limit, int) else f"{name}*{limit['weight']:g}"
+
+    return ", ".join(one(name, limit) for name, limit in row["queues"].items())
+
+
+def _worker_columns(short: bool) -> tuple[Column, ...]:
+    return (
+        Column("id", lambda row: str(row["id"])[:8] if short else row["id"]),
+        Column.of("state"),
+        Column.of("host"),
+        Column.of("pid", right=True),
+        Column.of("version"),
+        Column.of("running", right=True),
+        Column.of("concurrency", right=True),
+        Column("started", lambda row: row["started_at"]),
+        Column("queues", _served, wide=True),
+    )
+
+
+def workers(*, output: Output = None, where: Where = ANYWHERE) -> None:
+    """List the workers of the last day: idle, busy, stopping, late or dead."""
+    with where.client() as client:
+        found = sorted(client.workers_sync(), key=lambda row: row["started_at"], reverse=True)
+    print_rows(found, _worker_columns(output is None and sys.stdout.isatty() or output == "table"), output)
+    if not found and for_people(output):
+        say("no worker; start one: howdah worker your_module:app")

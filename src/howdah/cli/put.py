@@ -1,0 +1,186 @@
+"""enqueue: put tasks in their queue."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from itertools import islice
+from typing import Annotated, Any, Literal, NoReturn
+
+from cyclopts import Parameter
+
+from howdah import calls
+from howdah.app import App
+from howdah.calls import NewTask
+from howdah.cli import apps
+from howdah.cli.errors import BrokenApp, say
+from howdah.cli.options import ANYWHERE, Output, Where, target
+from howdah.cli.output import plain, print_json, to_json
+from howdah.db import borrowed
+from howdah.enqueue import Bound, ByName, Options, options
+from howdah.errors import InvalidOption, InvalidPayload
+from howdah.kinds.function import FunctionKind
+from howdah.payload import plain_json
+
+BATCH = 2000
+_EXAMPLE = """Quote it for the shell: howdah enqueue welcome '{"user_id": 42}'"""
+
+
+def enqueue(
+    kind: Annotated[str, Parameter(name="KIND", help="The name of its handler")],
+    payload: Annotated[
+        str | None,
+        Parameter(
+            name="PAYLOAD",
+            allow_leading_hyphen=True,
+            help="The handler's arguments, as a JSON object; - reads it from stdin",
+        ),
+    ] = None,
+    /,
+    *,
+    delay: Annotated[str | None, Parameter(help='How long to wait first: "90s", "1h30m"')] = None,
+    at: Annotated[str | None, Parameter(help='When to run: "2026-12-01T09:00" (local time) or with a zone')] = None,
+    key: Annotated[str | None, Parameter(help="A name that is unique among live tasks")] = None,
+    on_conflict: Annotated[
+        Literal["return", "raise", "skip", "replace"], Parameter(help="What to do if a live task has the key")
+    ] = "return",
+    queue: Annotated[str | None, Parameter(name=["--queue", "-q"], help="Another queue than the kind's")] = None,
+    priority: Annotated[int | None, Parameter(name=["--priority", "-p"], help="Higher first")] = None,
+    wait: Annotated[bool, Parameter(negative="", help="Wait until it ends, and print its result")] = False,
+    timeout: Annotated[str | None, Parameter(help="How long to wait at most; the task goes on")] = None,
+    many: Annotated[
+        bool, Parameter(negative="", help="One task for each line of JSON on stdin: all of them, or none")
+    ] = False,
+    app: Annotated[str | None, Parameter(help="MODULE:APP, to check the payload [default: as for worker]")] = None,
+    output: Output = None,
+    where: Where = ANYWHERE,
+) -> None:
+    """Put a task in its queue, and print its id.
+
+    If the handler's App is found here, the payload is checked against its signature before anything is written.
+    """
+    chosen = options(
+        delay=delay, at=_moment(at), queue=queue, priority=priority, key=key, on_conflict=on_conflict
+    )
+    _check_combination(many=many, wait=wait, timeout=timeout, payload=payload, key=key)
+    arguments = {} if many else _arguments(sys.stdin.read() if payload == "-" else payload or "{}")
+    found = _app(app, where.dsn)
+    say(f"→ {target(found.installation.dsn)}")
+    try:
+        if many:
+            ids = _enqueue_lines(found, kind, chosen, sys.stdin)
+            _print_ids(ids, kind, output)
+            return
+        task = ByName(found, chosen).enqueue_sync(kind, **arguments)
+        if task is None:
+            say(f"a live task has the key {key}; nothing was enqueued")
+            return
+        if not wait:
+            _print_ids([task.id], kind, output)
+            return
+        if output != "ids":
+            say(f"task {task.id}; waiting for its end")
+        result = found.result_sync(task.id, timeout=timeout)
+        if output == "ids":
+            print(task.id)
+        elif output in (None, "table"):
+            print_json(result)
+        else:
+            print_json({"id": task.id, "kind": kind, "result": result}, output)
+    finally:
+        found.close_sync()
+
+
+def _check_combination(*, many: bool, wait: bool, timeout: str | None, payload: str | None, key: str | None) -> None:
+    if timeout is not None and not wait:
+        raise InvalidOption("--timeout is for --wait", hint="Add --wait; a time limit of the task is set in its handler")
+    if many and (wait or key):
+        raise InvalidOption(f"--many and --{'wait' if wait else 'key'} do not go together")
+    if many and payload not in (None, "-"):
+        raise InvalidOption("with --many the payloads come from stdin", hint="howdah enqueue KIND --many < payloads.jsonl")
+
+
+def _app(named: str | None, dsn: str | None) -> App:
+    """The App that checks the payload; one without handlers if there is none here."""
+    if named or apps.configured():
+        return apps.together(apps.find([named] if named else []), dsn)
+    if apps.usual_files():
+        try:
+            return apps.together(apps.find([]), dsn)
+        except (InvalidOption, BrokenApp) as error:
+            say(f"note: the payload is not checked here: {error.message}")
+    return App(dsn)
+
+
+def _moment(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidOption(
+            f"--at cannot be read as a time: {text[:80]!r}", hint='Write "2026-12-01T09:00", or with a zone: "…T09:00Z"'
+        ) from error
+    return moment.astimezone() if moment.tzinfo is None else moment
+
+
+def _arguments(text: str, place: str = "the payload") -> dict[str, Any]:
+    """A payload as the handler's arguments. Raises InvalidPayload."""
+
+    def refuse(constant: str) -> NoReturn:
+        raise ValueError(f"{constant} is not JSON")
+
+    try:
+        value = json.loads(text, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise InvalidPayload(f"{place} is not JSON: {error}", hint=_EXAMPLE) from error
+    if not isinstance(value, dict):
+        raise InvalidPayload(
+            f"{place} is not a JSON object with the handler's arguments by name, but {to_json(plain(value))[:80]}",
+            hint=_EXAMPLE,
+        )
+    return value  # pyright: ignore[reportUnknownVariableType]
+
+
+def _lines(stream: Iterable[str]) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(stream, 1):
+        if line.strip():
+            yield _arguments(line, f"line {number}")
+
+
+def _enqueue_lines(app: App, kind: str, chosen: Options, stream: Iterable[str]) -> list[int]:
+    """All lines or none: batches in one transaction."""
+    handler = app.registry.find(kind)
+    ids: list[int] = []
+    rows, seen = _lines(stream), 0
+    with app.installation.open_sync().connect_sync(autocommit=False) as connection:
+        while batch := list(islice(rows, BATCH)):
+            if isinstance(handler, FunctionKind):
+                within = Options(
+                    chosen.delay, chosen.at, chosen.queue, chosen.priority, connection=connection
+                )
+                try:
+                    ids += [task.id for task in Bound(app, handler, within).enqueue_many_sync(batch)]  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
+                except InvalidPayload as error:
+                    after = f" (items counted from payload {seen + 1})" if seen else ""
+                    raise InvalidPayload(error.message + after, hint=error.hint) from error
+            else:
+                payloads = ",".join(plain_json(each, kind, max_bytes=app.max_payload) for each in batch)
+                new = NewTask(kind, "", chosen.queue, chosen.priority, chosen.delay, chosen.at)
+                ids += borrowed.run_sync(connection, calls.enqueue_many(new, f"[{payloads}]"))
+            seen += len(batch)
+    return ids
+
+
+def _print_ids(ids: list[int], kind: str, output: Output) -> None:
+    if output == "json":
+        made = [{"id": task_id, "kind": kind} for task_id in ids]
+        print_json(made[0] if len(made) == 1 else made)
+    elif output == "jsonl":
+        for task_id in ids:
+            print(to_json({"id": task_id, "kind": kind}))
+    else:
+        for task_id in ids:
+            print(task_id)
