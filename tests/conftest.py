@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 from collections.abc import AsyncIterator, Iterator
 
 import psycopg
@@ -76,3 +77,14 @@ def conn(dsn: str) -> Iterator[psycopg.Connection]:
 async def app(dsn: str) -> AsyncIterator[App]:
     async with App(dsn) as opened:
         yield opened
+
+
+# What a machine does not have is left out and said, so that `make test` needs only Python and make; .ci/run installs it.
+collect_ignore = [] if shutil.which("pgbouncer") and "system" in servers.available() else ["pooler"]
+
+
+def pytest_report_header() -> list[str]:
+    lines = [f"PostgreSQL: {', '.join(_wanted())}"]
+    if collect_ignore:
+        lines.append("left out: tests/pooler, which needs PgBouncer and a PostgreSQL of the system")
+    return lines

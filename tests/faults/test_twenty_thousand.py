@@ -56,7 +56,9 @@ def test_nothing_is_lost_and_nothing_is_done_twice(server: servers.Server, dsn: 
 
         def holds_tasks() -> bool:
             victim = running[0].pid
-            question = f"select count(*) from howdah.task t join howdah.worker w on w.id = t.worker where w.pid = {victim}"
+            question = (
+                f"select count(*) from howdah.task t join howdah.worker w on w.id = t.worker where w.pid = {victim}"
+            )
             return bool(ask(dsn, question)[0])
 
         # Stopped first, so that it still holds what we saw when it dies.
@@ -79,13 +81,20 @@ def test_nothing_is_lost_and_nothing_is_done_twice(server: servers.Server, dsn: 
     app.close_sync()
 
     assert codes == [0, 0], (tmp_path / "log").read_text()[-3000:]
-    assert ask(dsn, "select count(*), count(distinct id) from howdah.archive where status = 'succeeded'") == (TASKS, TASKS)
+    assert ask(dsn, "select count(*), count(distinct id) from howdah.archive where status = 'succeeded'") == (
+        TASKS,
+        TASKS,
+    )
     assert ask(dsn, "select count(*) from howdah.task") == (0,)
     assert ask(dsn, "select count(*) from howdah.archive where (result)::int <> (payload->>'n')::int * 2") == (0,)
-    assert ask(dsn, f"select count(*) from howdah.archive where id between {tasks[0].id} and {tasks[-1].id}") == (TASKS,)
+    assert ask(dsn, f"select count(*) from howdah.archive where id between {tasks[0].id} and {tasks[-1].id}") == (
+        TASKS,
+    )
     # The table says which ones were run again, and why: only those the killed worker held.
     rerun = "select count(*) from howdah.archive where lost > 0"
     crashes = "select count(distinct task_id) from howdah.event where type = 'crash'"
     assert ask(dsn, rerun) == ask(dsn, crashes)
     assert ask(dsn, rerun)[0] > 0  # pyright: ignore
-    assert ask(dsn, "select count(*) from howdah.event e join howdah.worker w on w.id = e.worker where w.status <> 'dead'") == (0,)
+    assert ask(
+        dsn, "select count(*) from howdah.event e join howdah.worker w on w.id = e.worker where w.status <> 'dead'"
+    ) == (0,)

@@ -11,6 +11,7 @@ takes one rule away and must have one. A view adds one part of the protocol to t
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from collections import deque
@@ -134,9 +135,7 @@ class Model:
     def _tick(self, s: State) -> State:
         def later(w: Worker) -> Worker:
             frozen = w.process == "paused" and self.mutant == "monotonic_stops_in_suspend"
-            mail = tuple(
-                sorted((*m[:-1], max(m[-1] - 1, 0)) if m[0] in ("beat", "alive") else m for m in w.mail)
-            )
+            mail = tuple(sorted((*m[:-1], max(m[-1] - 1, 0)) if m[0] in ("beat", "alive") else m for m in w.mail))
             beat = w.beat and (*w.beat[:-1], max(w.beat[-1] - 1, 0))
             return w._replace(
                 lease=max(w.lease - 1, 0),
@@ -205,9 +204,12 @@ class Model:
                 yield f"w{i}'s row is deleted", w.process == "up", self._with(s, i, w._replace(row="gone")), None
             if self.mutant == "rescue_only_the_newly_dead" and w.owns:
                 task = self.back(s.task, "rescue", spent=True)
-                yield f"w{i} is found dead, its task taken back", w.process == "up", self._with(
-                    s, i, w._replace(row="dead", owns=0), task=task
-                ), None
+                yield (
+                    f"w{i} is found dead, its task taken back",
+                    w.process == "up",
+                    self._with(s, i, w._replace(row="dead", owns=0), task=task),
+                    None,
+                )
             else:
                 yield f"w{i} is found dead", w.process == "up", self._with(s, i, w._replace(row="dead")), None
         if w.row == "dead" and w.owns and self.mutant != "rescue_only_the_newly_dead":
@@ -369,6 +371,7 @@ def check(bounds: Bounds, mutant: str | None = None, limit: int = 6_000_000) -> 
         trace = [] if last is None or broken is None else _trace(model, came_from, last, broken)
         return Verdict(broken, trace, len(came_from), time.monotonic() - began)
 
+    gc.disable()  # nothing here is garbage
     while todo:
         s = todo.popleft()
         for _, fault, n, broken in model.steps(s):
@@ -437,7 +440,10 @@ MUTANTS = {
     "unfenced": ("lease", "an outcome is applied by id alone"),
     "fence_by_status_only": ("lease", "an outcome is applied if the task is running, whoever's it is"),
     "fence_by_worker_only": ("again", "an outcome names its worker, not its epoch: a new claim by the same worker"),
-    "fence_by_epoch_only": ("again", "an outcome names its epoch, not its worker: a task that went back keeps its epoch"),
+    "fence_by_epoch_only": (
+        "again",
+        "an outcome names its epoch, not its worker: a task that went back keeps its epoch",
+    ),
     "no_recheck": ("lease", "claim does not look at the status again under the row lock"),
     "prune_before_rescue": ("lease", "a dead worker's row is deleted while it still owns its task"),
     "no_reconcile": ("lease", "held is not compared with what is owned: a lost claim reply strands its task"),
@@ -472,7 +478,10 @@ def main(arguments: list[str]) -> int:
         wrong = found.broken is not None if mutant is None else found.broken in (None, "more states than the limit")
         failures += wrong
         said = found.broken or "everything holds"
-        print(f"{'FAIL' if wrong else 'ok  '} {label:32} {found.states:8} states {found.seconds:6.1f} s  {said}", flush=True)
+        print(
+            f"{'FAIL' if wrong else 'ok  '} {label:32} {found.states:8} states {found.seconds:6.1f} s  {said}",
+            flush=True,
+        )
         if named or wrong:
             print("".join(f"       {n:3} {label}\n" for n, label in enumerate(found.trace, 1)), end="")
     return failures

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import sys
 import tomllib
@@ -43,7 +42,11 @@ def find(names: Sequence[str]) -> list[Found]:
     usual = usual_files()
     found = {id(each.app): each for path in reversed(usual) for each in _apps_in(_import_file(path))}
     if not found:
-        looked = f"no App in {', '.join(str(path.name) for path in usual)}" if usual else "no app.py, main.py or tasks.py here"
+        looked = (
+            f"no App in {', '.join(str(path.name) for path in usual)}"
+            if usual
+            else "no app.py, main.py or tasks.py here"
+        )
         raise NotAnApp(f"which app? {looked}", hint=HOW)
     if len(found) > 1:
         raise NotAnApp(f"which app? Here are {', '.join(each.name for each in found.values())}", hint=HOW)
@@ -126,12 +129,18 @@ def _load(name: str) -> Found:
             raise NotAnApp(f"{module_name} has no {attribute!r}{there}", hint=HOW)
     if not isinstance(value, App):
         there = f"; {', '.join(each.name for each in apps)} is one" if apps else ""
-        raise NotAnApp(f"{name} is not an App but a {type(value).__module__}.{type(value).__qualname__}{there}", hint=HOW)
+        raise NotAnApp(
+            f"{name} is not an App but a {type(value).__module__}.{type(value).__qualname__}{there}", hint=HOW
+        )
     return Found(name, value)
 
 
 def _apps_in(module: ModuleType) -> list[Found]:
-    apps = {id(value): Found(f"{module.__name__}:{name}", value) for name, value in vars(module).items() if isinstance(value, App)}
+    apps = {
+        id(value): Found(f"{module.__name__}:{name}", value)
+        for name, value in vars(module).items()
+        if isinstance(value, App)
+    }
     return list(apps.values())
 
 
@@ -173,7 +182,12 @@ def _run_import(name: str) -> ModuleType:
         return importlib.import_module(name)
     except (Exception, SystemExit) as error:
         where = _blame(error)
-        if where is None and isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(error.name + "."):
+        if (
+            where is None
+            and isinstance(error, ModuleNotFoundError)
+            and error.name
+            and f"{name}.".startswith(error.name + ".")
+        ):
             there = ", ".join(sorted(path.name for path in Path.cwd().glob("*.py"))[:10]) or "no Python file"
             raise NotAnApp(f"there is no module {error.name!r}; {Path.cwd()} has {there}", hint=HOW) from error
         place = f"{where}: " if where else f"importing {name}: "

@@ -61,8 +61,9 @@ COMMANDS: dict[Group, list[Command]] = {
 
 _EPILOGUE = "\n".join(
     [
-        "Without --dsn and HOWDAH_DSN the database is an embedded PostgreSQL in $HOWDAH_HOME, or .howdah here.",
-        "Exit codes: 0 ok · 1 failed · 2 usage · 3 not found · 4 why: it is held up · 130 interrupted",
+        "The database: --dsn, or $HOWDAH_DSN, or else an embedded PostgreSQL that keeps",
+        "its data in $HOWDAH_HOME, or .howdah in this folder.",
+        "Exit codes: 0 ok · 1 failed · 2 usage · 3 not found · 4 held up (why) · 130 Ctrl-C",
     ]
 )
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -16,7 +16,6 @@ from howdah.cli.errors import say
 from howdah.cli.options import ANYWHERE, Where
 from howdah.embedded import EmbeddedServer
 from howdah.errors import HowdahError
-from howdah.installation import Installation
 from howdah.migrate import migrate as bring_up_to_date
 from howdah.migrate import migrations, release, script
 
@@ -75,7 +74,7 @@ def _run_psql(program: Path, dsn: str, arguments: tuple[str, ...]) -> int:
     """As its parent, not in its place: the embedded server lives as long as we do."""
     from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-    given = conninfo_to_dict(dsn)
+    given: dict[str, Any] = {**conninfo_to_dict(dsn)}
     environment = dict(os.environ)
     # The command line can be read by every user of the machine, the environment cannot.
     if password := given.pop("password", None):
@@ -85,9 +84,13 @@ def _run_psql(program: Path, dsn: str, arguments: tuple[str, ...]) -> int:
     command = [str(program), *arguments, "--dbname", make_conninfo(**given)]
     sys.stdout.flush()
     # Ctrl-C is psql's: it cancels a query. Not SIG_IGN, which psql would inherit.
-    before = signal.signal(signal.SIGINT, lambda *_: None)
+    before = signal.signal(signal.SIGINT, _leave_it)
     try:
         code = subprocess.run(command, env=environment, check=False).returncode
     finally:
         signal.signal(signal.SIGINT, before)
     return code if code >= 0 else 128 - code
+
+
+def _leave_it(*_: object) -> None:
+    pass

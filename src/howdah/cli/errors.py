@@ -73,7 +73,9 @@ def report(error: Exception) -> int:
     if type(error).__module__.partition(".")[0] in ("psycopg", "psycopg_pool"):
         say_error(said)
     else:
-        say_error(f"{type(error).__name__}: {said}", "This is a mistake in howdah; --debug shows where. Please report it")
+        say_error(
+            f"{type(error).__name__}: {said}", "This is a mistake in howdah; --debug shows where. Please report it"
+        )
     return FAILED
 
 
@@ -88,12 +90,14 @@ def say(text: str, *, label: str = "", style: str = "") -> None:
     """A line on stderr, where everything goes that is not data."""
     from howdah.cli.output import escaped
 
-    if label and sys.stderr.isatty() or os.environ.get("FORCE_COLOR"):
+    if (label and sys.stderr.isatty()) or os.environ.get("FORCE_COLOR"):
         from rich.console import Console
         from rich.text import Text
 
         line = Text(f"{label}: ", style=style) if label else Text()
-        Console(stderr=True, highlight=False, soft_wrap=True).print(line.append(escaped(text, lines=True), style="not bold default"))
+        Console(stderr=True, highlight=False, soft_wrap=True).print(
+            line.append(escaped(text, lines=True), style="not bold default")
+        )
     else:
         print(f"{label}: " * bool(label) + escaped(text, lines=True), file=sys.stderr)
 

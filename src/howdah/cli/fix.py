@@ -82,9 +82,7 @@ class _Chosen:
             return
         before = None
         while True:
-            page = client.tasks_sync(
-                status=self.status, kind=self.kind, queue=self.queue, before=before, limit=PAGE
-            )
+            page = client.tasks_sync(status=self.status, kind=self.kind, queue=self.queue, before=before, limit=PAGE)
             yield from [task.id for task in page]
             if len(page) < PAGE:
                 return
@@ -104,7 +102,7 @@ def _each(client: Client, chosen: _Chosen, act: Callable[[int], str], output: Ou
                 codes.add(report(error))
     if not for_people(output) or len(done) <= READABLE:
         print_rows(done, [Column.of("id", right=True), Column.of("outcome")], output)
-    if len(done) > READABLE or not done and not codes:
+    if len(done) > READABLE or (not done and not codes):
         counts = Counter(row["outcome"] for row in done)
         say(", ".join(f"{count:,} {outcome}" for outcome, count in counts.items()) or "no such tasks")
     return OK if not codes else NOT_FOUND if codes == {NOT_FOUND} else FAILED

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -116,7 +116,7 @@ def show(task: TaskId, /, *, output: Output = None, where: Where = ANYWHERE) -> 
 _EVENT_FIELDS = ("at", "type", "attempt", "message", "actor", "data")
 
 
-def _show_to_people(info: Row, history: list[Mapping[str, Any]]) -> None:
+def _show_to_people(info: Row, history: Sequence[Row]) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -184,7 +184,7 @@ _QUEUE_COLUMNS = (
     Column("state", lambda row: "paused" if row["paused"] else "open"),
     *(Column.of(name, right=True) for name in ("due", "later", "running", "suspended", "failed")),
     Column("oldest", lambda row: row["oldest_due"]),
-    Column("note", lambda row: row["paused"] and f"by {row['paused_by']}: {row['reason'] or 'no reason given'}" or "", wide=True),
+    Column("note", lambda row: (row["paused"] and f"by {row['paused_by']}: {row['reason'] or 'no reason given'}") or "", wide=True),
 )  # fmt: skip
 
 
@@ -226,6 +226,6 @@ def workers(*, output: Output = None, where: Where = ANYWHERE) -> None:
     """List the workers of the last day: idle, busy, stopping, late or dead."""
     with where.client() as client:
         found = sorted(client.workers_sync(), key=lambda row: row["started_at"], reverse=True)
-    print_rows(found, _worker_columns(output is None and sys.stdout.isatty() or output == "table"), output)
+    print_rows(found, _worker_columns((output is None and sys.stdout.isatty()) or output == "table"), output)
     if not found and for_people(output):
         say("no worker; start one: howdah worker your_module:app")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,9 @@ Output = Annotated[
 ]
 Status = Annotated[
     list[str] | None,
-    Parameter(name=["--status", "-s"], negative="", help=f"Only these: {', '.join(STATUSES)}. Repeat it, or use commas"),
+    Parameter(
+        name=["--status", "-s"], negative="", help=f"Only these: {', '.join(STATUSES)}. Repeat it, or use commas"
+    ),
 ]
 Kind = Annotated[str | None, Parameter(name=["--kind", "-k"], help="Only this kind")]
 Queue = Annotated[str | None, Parameter(name=["--queue", "-q"], help="Only this queue")]
@@ -51,7 +53,7 @@ class Where:
     debug: Annotated[bool, Parameter(negative="", help="Show the traceback of an error")] = False
 
     @contextmanager
-    def client(self, *, writes: bool = False, creates: bool = False) -> Iterator[Client]:
+    def client(self, *, writes: bool = False, creates: bool = False) -> Generator[Client]:
         """A client, closed at the end. `writes` names the target on stderr first.
 
         Only with `creates` may this be the first that happens in the embedded database: who looks for tasks where there

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import islice
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, cast
 
 from cyclopts import Parameter
 
@@ -23,6 +23,7 @@ from howdah.enqueue import Bound, ByName, Options, options
 from howdah.errors import InvalidOption, InvalidPayload
 from howdah.kinds.function import FunctionKind
 from howdah.payload import plain_json
+from howdah.task import Task
 
 BATCH = 2000
 _EXAMPLE = """Quote it for the shell: howdah enqueue welcome '{"user_id": 42}'"""
@@ -61,9 +62,7 @@ def enqueue(
 
     If the handler's App is found here, the payload is checked against its signature before anything is written.
     """
-    chosen = options(
-        delay=delay, at=_moment(at), queue=queue, priority=priority, key=key, on_conflict=on_conflict
-    )
+    chosen = options(delay=delay, at=_moment(at), queue=queue, priority=priority, key=key, on_conflict=on_conflict)
     _check_combination(many=many, wait=wait, timeout=timeout, payload=payload, key=key)
     arguments = {} if many else _arguments(sys.stdin.read() if payload == "-" else payload or "{}")
     found = _app(app, where.dsn)
@@ -71,10 +70,10 @@ def enqueue(
     try:
         if many:
             ids = _enqueue_lines(found, kind, chosen, sys.stdin)
-            _print_ids(ids, kind, output)
+            _print_ids(ids, kind, output, many=True)
             return
-        task = ByName(found, chosen).enqueue_sync(kind, **arguments)
-        if task is None:
+        task = cast("Task[Any] | None", ByName(found, chosen).enqueue_sync(kind, **arguments))
+        if task is None:  # --on-conflict skip
             say(f"a live task has the key {key}; nothing was enqueued")
             return
         if not wait:
@@ -95,11 +94,15 @@ def enqueue(
 
 def _check_combination(*, many: bool, wait: bool, timeout: str | None, payload: str | None, key: str | None) -> None:
     if timeout is not None and not wait:
-        raise InvalidOption("--timeout is for --wait", hint="Add --wait; a time limit of the task is set in its handler")
+        raise InvalidOption(
+            "--timeout is for --wait", hint="Add --wait; a time limit of the task is set in its handler"
+        )
     if many and (wait or key):
         raise InvalidOption(f"--many and --{'wait' if wait else 'key'} do not go together")
     if many and payload not in (None, "-"):
-        raise InvalidOption("with --many the payloads come from stdin", hint="howdah enqueue KIND --many < payloads.jsonl")
+        raise InvalidOption(
+            "with --many the payloads come from stdin", hint="howdah enqueue KIND --many < payloads.jsonl"
+        )
 
 
 def _app(named: str | None, dsn: str | None) -> App:
@@ -158,9 +161,7 @@ def _enqueue_lines(app: App, kind: str, chosen: Options, stream: Iterable[str]) 
     with app.installation.open_sync().connect_sync(autocommit=False) as connection:
         while batch := list(islice(rows, BATCH)):
             if isinstance(handler, FunctionKind):
-                within = Options(
-                    chosen.delay, chosen.at, chosen.queue, chosen.priority, connection=connection
-                )
+                within = Options(chosen.delay, chosen.at, chosen.queue, chosen.priority, connection=connection)
                 try:
                     ids += [task.id for task in Bound(app, handler, within).enqueue_many_sync(batch)]  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
                 except InvalidPayload as error:
@@ -174,10 +175,10 @@ def _enqueue_lines(app: App, kind: str, chosen: Options, stream: Iterable[str]) 
     return ids
 
 
-def _print_ids(ids: list[int], kind: str, output: Output) -> None:
+def _print_ids(ids: list[int], kind: str, output: Output, *, many: bool = False) -> None:
     if output == "json":
         made = [{"id": task_id, "kind": kind} for task_id in ids]
-        print_json(made[0] if len(made) == 1 else made)
+        print_json(made if many else made[0])
     elif output == "jsonl":
         for task_id in ids:
             print(to_json({"id": task_id, "kind": kind}))

@@ -6,18 +6,19 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from howdah.cli.errors import FAILED, OK, say, say_error
 from howdah.cli.look import progress_words
 from howdah.cli.options import ANYWHERE, Ids, Output, Where, task_ids
-from howdah.cli.output import STATUS_STYLES, escaped, plain, print_line, to_json
+from howdah.cli.output import STATUS_STYLES, escaped, for_people, plain, print_line, to_json
 from howdah.client import Client
 from howdah.errors import InvalidOption, TaskNotFound
 from howdah.task import TaskInfo
 
+Look = dict[int, TaskInfo | None]  # None: it has ended, and nothing of it was kept
 _SHORTEST, _LONGEST, _GROWTH = 0.05, 0.5, 1.3
-_ENDED = ("succeeded", "cancelled", "failed")
+_PAGE = 1000
 _FIELDS = ("time", "id", "kind", "status", "attempt", "done", "total", "note")
 
 
@@ -28,24 +29,19 @@ def watch(*ids: Ids, output: Output = None, where: Where = ANYWHERE) -> int:
         raise InvalidOption("no task was named", hint="howdah watch ID")
     with where.client() as client:
         looks = _looks(client, wanted)
-        drawn = output == "table" or (output is None and sys.stdout.isatty())
-        last = _draw(looks, wanted) if drawn else _print(looks, output)
-    return _verdict(last)
+        return _verdict(_draw(looks, wanted) if for_people(output) else _print(looks, output))
 
 
-def _looks(client: Client, ids: Sequence[int]) -> Iterator[dict[int, TaskInfo | None]]:
-    """The tasks again and again, sooner while something happens, until all have ended; None for one that is gone.
+def _looks(client: Client, ids: Sequence[int]) -> Iterator[Look]:
+    """The tasks again and again, sooner while something happens, until all have ended.
 
     Raises TaskNotFound if one never was there.
     """
+    seen: Look = {}
     rest = _SHORTEST
-    seen: dict[int, TaskInfo | None] = {}
     while True:
         living = [task_id for task_id in ids if task_id not in seen or not _is_over(seen[task_id])]
-        now: dict[int, TaskInfo] = {}
-        for start in range(0, len(living), 1000):
-            part = living[start : start + 1000]
-            now |= {task.id: task for task in client.tasks_sync(ids=part, limit=len(part))}
+        now = _ask(client, living)
         for task_id in living:
             if task_id not in now and task_id not in seen:
                 raise TaskNotFound(
@@ -60,52 +56,69 @@ def _looks(client: Client, ids: Sequence[int]) -> Iterator[dict[int, TaskInfo | 
         time.sleep(rest)
 
 
+def _ask(client: Client, ids: Sequence[int]) -> dict[int, TaskInfo]:
+    pages = [ids[start : start + _PAGE] for start in range(0, len(ids), _PAGE)]
+    return {task.id: task for page in pages for task in client.tasks_sync(ids=page, limit=_PAGE)}
+
+
 def _is_over(task: TaskInfo | None) -> bool:
-    return task is None or task.status in _ENDED
+    return task is None or task.status in ("succeeded", "cancelled", "failed")
 
 
-def _print(looks: Iterator[dict[int, TaskInfo | None]], output: Output) -> dict[int, TaskInfo | None]:
+def _progress(task: TaskInfo | None) -> dict[str, Any]:
+    return cast("dict[str, Any]", task.progress) if task is not None and isinstance(task.progress, dict) else {}
+
+
+def _print(looks: Iterator[Look], output: Output) -> Look:
     """A line for each change."""
-    said: dict[int, tuple[Any, ...]] = {}
-    seen: dict[int, TaskInfo | None] = {}
+    said: dict[int, Any] = {}
+    seen: Look = {}
     if output is None:
         print_line(_FIELDS)
     for seen in looks:
         for task_id, task in seen.items():
-            progress = task.progress if task is not None and isinstance(task.progress, dict) else {}
-            state = (
-                task_id,
-                task.kind if task else None,
-                task.status if task else "gone",
-                task.attempt if task else None,
-                *(progress.get(name) for name in ("done", "total")),  # pyright: ignore[reportUnknownMemberType]
-                (task and (task.error or task.reason)) or progress.get("note") or (task and task.last_error),  # pyright: ignore[reportUnknownMemberType]
-            )
+            state = _state(task)
             if said.get(task_id) == state:
                 continue
             said[task_id] = state
-            line = dict(zip(_FIELDS, (datetime.now(UTC), *state), strict=True))
-            if output is None:
-                print_line(line.values())
-            elif output == "ids":
-                if _is_over(task):
+            line = {"time": datetime.now(UTC), "id": task_id, **state}
+            match output:
+                case None:
+                    print_line(line[name] for name in _FIELDS)
+                case "ids" if not _is_over(task):
+                    pass
+                case "ids":
                     print(task_id)
-            else:
-                print(to_json(plain(line)))
-            sys.stdout.flush()
+                case _:
+                    print(to_json(plain(line)))
+        sys.stdout.flush()
     return seen
 
 
-def _draw(looks: Iterator[dict[int, TaskInfo | None]], ids: Sequence[int]) -> dict[int, TaskInfo | None]:
+def _state(task: TaskInfo | None) -> dict[str, Any]:
+    """What is worth a new line when it changes."""
+    if task is None:
+        return dict.fromkeys(_FIELDS) | {"status": "gone"}
+    progress = _progress(task)
+    return {
+        "kind": task.kind,
+        "status": task.status,
+        "attempt": task.attempt,
+        "done": progress.get("done"),
+        "total": progress.get("total"),
+        "note": task.error or task.reason or progress.get("note") or task.last_error,
+    }
+
+
+def _draw(looks: Iterator[Look], ids: Sequence[int]) -> Look:
     """A bar for each task."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-    from rich.text import Text
 
     from howdah.cli.output import console
 
-    seen: dict[int, TaskInfo | None] = {}
+    seen: Look = {}
     bars = Progress(
-        TextColumn("{task.fields[id]}", justify="right"),
+        TextColumn("{task.fields[id]}", justify="right", markup=False),
         TextColumn("{task.fields[kind]}", markup=False),
         TextColumn("{task.fields[status]}"),
         BarColumn(bar_width=30),
@@ -117,32 +130,34 @@ def _draw(looks: Iterator[dict[int, TaskInfo | None]], ids: Sequence[int]) -> di
         rows = {task_id: bars.add_task("", id=task_id, kind="", status="", note="", total=None) for task_id in ids}
         for seen in looks:
             for task_id, task in seen.items():
-                bar = rows[task_id]
-                status = task.status if task else "gone"
-                style = STATUS_STYLES.get(status, "")
-                progress: Any = task.progress if task and isinstance(task.progress, dict) else {}
-                done, total = (_number(progress.get(name)) for name in ("done", "total"))
-                if status == "succeeded":
-                    done = total = total or 1
-                note = Text(progress_words(progress)).plain
-                bars.update(
-                    bar,
-                    kind=escaped(task.kind if task else ""),
-                    status=f"[{style}]{status}[/]" if style else status,
-                    note=escaped(note),
-                    completed=done or 0,
-                    total=total if total else 1 if _is_over(task) else None,
-                )
+                bars.update(rows[task_id], **_bar(task))
                 if _is_over(task):
-                    bars.stop_task(bar)
+                    bars.stop_task(rows[task_id])
     return seen
+
+
+def _bar(task: TaskInfo | None) -> dict[str, Any]:
+    if task is None:
+        return {"status": "gone", "completed": 1, "total": 1}
+    progress = _progress(task)
+    done, total = (_number(progress.get(name)) for name in ("done", "total"))
+    if task.status == "succeeded":
+        done = total = total or 1
+    return {
+        "kind": escaped(task.kind),
+        "status": f"[{STATUS_STYLES[task.status]}]{task.status}[/]",
+        "note": escaped(progress_words(progress)),
+        "completed": done or 0,
+        # Without a total the bar swings, and that only while something happens.
+        "total": total or (None if task.status == "running" else 1),
+    }
 
 
 def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
-def _verdict(last: dict[int, TaskInfo | None]) -> int:
+def _verdict(last: Look) -> int:
     code = OK
     for task_id, task in last.items():
         if task is None:

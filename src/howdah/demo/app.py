@@ -33,7 +33,10 @@ class Facts:
 # A file may be unreadable because somebody is writing it: two more tries, then the task is parked with its error.
 @app.task(name="demo.file", queue="demo", retry=Retry(2, delay="200ms", factor=1), timeout="60s")
 def examine(ctx: Context, run: str, folder: str, path: str, pace: float = 0) -> Facts:
-    """Hash, count and parse one file. A plain function, so it runs in a thread and leaves the worker free."""
+    """Hash, count and parse one file. A plain function: it runs in a thread and leaves the worker free.
+
+    `pace` is how many seconds to take longer: a small folder would be done before a worker could be killed half-way.
+    """
     content = (Path(folder) / path).read_bytes()
     text = _text(path, content)
     functions, classes, identifiers = _python(text) if path.endswith(".py") else _prose(text)
@@ -52,7 +55,7 @@ def examine(ctx: Context, run: str, folder: str, path: str, pace: float = 0) -> 
     )
 
 
-@app.task(name="demo.report", queue="demo", transactional=True)
+@app.task(name="demo.report", queue="demo", transactional=True, retry=1)
 async def report(ctx: Context, run: str, to: str) -> Proof:
     """Write what became of all files, as Markdown. An async function, inside the transaction that ends the task."""
     return await write(ctx.connection, run, Path(to))

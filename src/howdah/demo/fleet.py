@@ -16,7 +16,7 @@ class Fleet:
     """Worker processes, numbered from 1. Workers that die unasked are an error only when none is left."""
 
     def __init__(self, size: int) -> None:
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115: closed by stop
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed by stop)
         self._processes = [self._start() for _ in range(size)]
 
     def _start(self) -> subprocess.Popen[bytes]:

@@ -90,8 +90,8 @@ select run, split_part(error, ':', 1) as reason, count(*) as files, max(attempt)
 comment on view howdah_demo.parked is 'Why files are parked, most frequent first.';
 
 create view howdah_demo.total as
-select run, sum((result ->> 'bytes')::bigint) as bytes, sum((result ->> 'lines')::bigint) as lines,
-       sum((result ->> 'functions')::bigint) as functions, sum((result ->> 'classes')::bigint) as classes
+select run, sum((result ->> 'bytes')::bigint)::bigint as bytes, sum((result ->> 'lines')::bigint)::bigint as lines,
+       sum((result ->> 'functions')::bigint)::bigint as functions, sum((result ->> 'classes')::bigint)::bigint as classes
   from howdah_demo.file where status = 'succeeded' group by run;
 comment on view howdah_demo.total is 'What is in the files, all together.';
 
@@ -101,7 +101,7 @@ select run, path, (result ->> 'bytes')::bigint as bytes, (result ->> 'lines')::b
 comment on view howdah_demo.biggest is 'The files, biggest first.';
 
 create view howdah_demo.identifier as
-select f.run, i.key as identifier, sum(i.value::bigint) as times, count(*) as files
+select f.run, i.key as identifier, sum(i.value::bigint)::bigint as times, count(*) as files
   from howdah_demo.file f cross join jsonb_each_text(f.result -> 'identifiers') i
  where f.status = 'succeeded' group by 1, 2 order by times desc, identifier;
 comment on view howdah_demo.identifier is 'Names that are among the twenty most used ones of a file, most used first.';

@@ -63,7 +63,7 @@ begin
          set status = 'running', worker = claim.worker, claim_seq = claim.seq, claimed_at = clock,
              epoch = t.epoch + 1, attempt = t.attempt + 1, progress = null
         from pick
-       where t.id = pick.id and t.status = 'queued'
+       where t.id = pick.id
       returning t.*
     )
     select array_agg(json_build_array(k.id, k.epoch, k.kind, k.queue, k.step, k.step_no, k.attempt, k.key, k.last_error, k.payload) order by k.run_at, k.id),

@@ -1,0 +1,185 @@
+"""worker: run tasks until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from howdah.app import App
+from howdah.cli import apps, logs
+from howdah.cli.apps import Found
+from howdah.cli.errors import OK, NotAnApp, say
+from howdah.cli.options import ANYWHERE, Where, target
+from howdah.cli.output import flat
+from howdah.cli.supervisor import NUMBER, Supervisor
+from howdah.durations import in_words
+from howdah.errors import InvalidOption
+from howdah.migrate import release
+from howdah.worker.settings import Weight
+from howdah.worker.worker import Worker
+
+_LIMIT = re.compile(r"(?P<name>.+)(?P<sign>[=*])(?P<number>[^=*]*)", re.DOTALL)
+
+
+def worker(
+    *app: Annotated[
+        str,
+        Parameter(
+            name="MODULE:APP",
+            help="Whose tasks to run, such as tasks:app or src/tasks.py:app. Several are served together. Without it "
+            "$HOWDAH_APP, [tool.howdah] app in pyproject.toml, or the one App in app.py, main.py or tasks.py here",
+        ),
+    ],
+    queue: Annotated[
+        list[str] | None,
+        Parameter(
+            name=["--queue", "-q"],
+            negative="",
+            help="Serve this queue: NAME, NAME=10 (at most 10 at once), NAME*3 (three shares of the concurrency). "
+            "Repeat it [default: every queue]",
+        ),
+    ] = None,
+    concurrency: Annotated[
+        int, Parameter(name=["--concurrency", "-c"], env_var="HOWDAH_CONCURRENCY", help="The most tasks at once")
+    ] = 100,
+    processes: Annotated[
+        int, Parameter(env_var="HOWDAH_PROCESSES", help="So many workers, each a process that is restarted if it dies")
+    ] = 1,
+    process_slots: Annotated[
+        int | None, Parameter(help='Processes for handlers with executor="process" [default: one per core]')
+    ] = None,
+    until_idle: Annotated[bool, Parameter(negative="", help="Exit when nothing is due and nothing runs")] = False,
+    grace: Annotated[
+        str, Parameter(env_var="HOWDAH_GRACE", help="How long running tasks may go on after a request to stop")
+    ] = "30s",
+    lease: Annotated[
+        str, Parameter(env_var="HOWDAH_LEASE", help="How soon the tasks of a worker that died are taken over")
+    ] = "30s",
+    poll: Annotated[str, Parameter(env_var="HOWDAH_POLL", help="How long it sleeps at most between two looks")] = "5s",
+    listen: Annotated[bool, Parameter(negative="--no-listen", help="Wake up by LISTEN; else only by polling")] = True,
+    verbose: Annotated[bool, Parameter(name=["--verbose", "-v"], negative="", help="Say more")] = False,
+    log: Annotated[logs.LogFormat, Parameter(env_var="HOWDAH_LOG", help="How to log on stderr")] = "text",
+    where: Where = ANYWHERE,
+) -> int:
+    """Run tasks until told to stop.
+
+    SIGTERM or Ctrl-C: finish what runs, then exit with 0. Once more: give it back to the queue at once.
+    """
+    number = os.environ.get(NUMBER)
+    logs.begin(log, verbose=verbose, name=number)
+    if processes < 1:
+        raise InvalidOption(f"processes must be a whole number from 1, not {processes}")
+    found = apps.find(app)
+    served = apps.together(found, where.dsn)
+    if not len(served.registry):
+        raise NotAnApp(
+            f"{apps.names(found)} has no tasks", hint="Import the modules that define them where the App is made"
+        )
+    queues = _queues(queue)
+    # Checked before anything starts, whoever runs it in the end.
+    made = served.worker(
+        queues=queues,
+        concurrency=concurrency,
+        processes=process_slots,
+        lease=lease,
+        poll=poll,
+        listen=listen,
+        grace=grace,
+        until_idle=until_idle,
+    )
+    if number:
+        return _run(served, made, follow=True)
+    served.installation.open_sync()
+    try:
+        _print_banner(found, served, made, queue, processes)
+        if processes == 1:
+            return _run(served, made)
+        arguments = [each.name for each in found]
+        for text in queue or ():
+            arguments += ["-q", text]
+        arguments += ["-c", str(concurrency), "--grace", grace, "--lease", lease, "--poll", poll, "--log", log]
+        arguments += ["--process-slots", str(process_slots)] if process_slots else []
+        arguments += ["--until-idle"] * until_idle + ["--no-listen"] * (not listen) + ["--verbose"] * verbose
+        arguments += ["--dsn", where.dsn] if where.dsn else []
+        return asyncio.run(Supervisor(["worker", *arguments], processes).run())
+    finally:
+        served.close_sync()
+
+
+def _run(app: App, made: Worker, *, follow: bool = False) -> int:
+    """Until it has stopped. `follow`: stop as well when the supervisor is gone."""
+
+    async def run() -> None:
+        if follow:
+            asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _parent_gone, made)
+        try:
+            await made.run(signals=True)
+        finally:
+            await app.close()
+
+    with asyncio.Runner(loop_factory=_fast_loop()) as runner:
+        runner.run(run())
+    return OK
+
+
+def _parent_gone(made: Worker) -> None:
+    asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+    made.stop()
+
+
+def _fast_loop() -> type[asyncio.AbstractEventLoop] | None:
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        return uvloop.Loop
+    return None
+
+
+def _queues(given: Sequence[str] | None) -> dict[str, int | Weight] | None:
+    """What -q was given. Raises InvalidOption."""
+    if not given:
+        return None
+    queues: dict[str, int | Weight] = {}
+    for text in given:
+        name, limit = _queue(text)
+        if name in queues:
+            raise InvalidOption(f"queue {name!r} was given twice")
+        queues[name] = limit
+    return queues
+
+
+def _queue(text: str) -> tuple[str, int | Weight]:
+    match = _LIMIT.fullmatch(text)
+    if match is None:
+        return text, Weight()
+    try:
+        number = match["number"].strip()
+        return match["name"], int(number) if match["sign"] == "=" else Weight(float(number))
+    except ValueError as error:
+        raise InvalidOption(
+            f"-q {text!r}: {match['number']!r} is not a {'whole ' * (match['sign'] == '=')}number",
+            hint="Write NAME, NAME=10 (at most 10 at once) or NAME*3 (three shares)",
+        ) from error
+
+
+def _print_banner(found: Sequence[Found], app: App, made: Worker, queue: Sequence[str] | None, processes: int) -> None:
+    server = app.installation.server
+    started = f" (started in {in_words(server.seconds)})" if server is not None and server.started else ""
+    kinds = app.registry.names()
+    listed = ", ".join(kinds[:8]) + (f" and {len(kinds) - 8} more" if len(kinds) > 8 else "")
+    settings = made.settings
+    workers = f" in each of {processes} workers" if processes > 1 else ""
+    say(f"howdah {release()} · {apps.names(found)} · pid {os.getpid()} on {socket.gethostname()}")
+    say(f"  database     {target(app.installation.dsn)}{started}")
+    say(f"  kinds        {listed}")
+    say(f"  queues       {', '.join(queue) if queue else 'all'}")
+    say(f"  concurrency  {flat(settings.concurrency)}{workers}")
+    say(f"  stop         Ctrl-C finishes what runs (at most {in_words(settings.grace)}); twice gives it back at once")
