@@ -420,11 +420,13 @@ def _view(*names: str, **bounds: int) -> Bounds:
 
 
 VIEWS = {
-    "lease": _view(faults=1),
+    "lease": _view(faults=0),
+    "faults": _view(faults=1),
+    "alone": _view(workers=1, requests=2, faults=2),
     "threads": _view("threads", faults=0),
-    "cancel": _view("cancel", faults=1),
-    "leave": _view("leave", faults=0),
-    "leave and cancel": _view("leave", "cancel", faults=0, workers=1),
+    "cancel": _view("cancel", workers=1, requests=2, faults=2),
+    "leave": _view("leave", requests=1, faults=0),
+    "leave alone": _view("leave", "cancel", workers=1, requests=2, faults=1),
     "timeout": _view("timeout", faults=0),
     "again": _view("again", "timeout", workers=1, requests=2, faults=1),
 }

@@ -39,7 +39,13 @@ def run(
         raise InvalidOption("bench needs at least 100 tasks and one round")
     measured, server = _runner()(_measure(workloads or list(WORKLOADS), tasks, rounds, concurrency, dsn, say))
     rows = [_row(name, figures) for name, figures in measured.items()]
-    setting = {"tasks": tasks, "rounds": rounds, "concurrency": concurrency, "python": platform.python_version(), "server": server}
+    setting = {
+        "tasks": tasks,
+        "rounds": rounds,
+        "concurrency": concurrency,
+        "python": platform.python_version(),
+        "server": server,
+    }
     if output == "table":
         _print(rows, setting)
     else:
@@ -78,7 +84,13 @@ async def _measure(
 
 def _row(name: str, figures: list[Figure]) -> dict[str, Any]:
     values = [figure.value for figure in figures]
-    return {"name": name, "median": statistics.median(values), "least": min(values), "most": max(values), "unit": figures[0].unit}
+    return {
+        "name": name,
+        "median": statistics.median(values),
+        "least": min(values),
+        "most": max(values),
+        "unit": figures[0].unit,
+    }
 
 
 def _print(rows: list[dict[str, Any]], setting: dict[str, Any]) -> None:

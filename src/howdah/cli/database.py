@@ -23,7 +23,12 @@ from howdah.migrate import migrations, release, script
 def migrate(
     *,
     sql: Annotated[
-        bool, Parameter(negative="", help="Only print the SQL, for a migration tool of your own; always the same text")
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Only print the SQL, for a migration tool of your own; always the same text",
+        ),
     ] = False,
     where: Where = ANYWHERE,
 ) -> None:

@@ -14,7 +14,9 @@ from howdah.cli.output import Column, for_people, print_rows
 from howdah.client import Client
 from howdah.errors import InvalidOption, TaskNotFound, WrongStatus
 
-Every = Annotated[bool, Parameter(name="--all", negative="", help="Every one of them, without a filter")]
+Every = Annotated[
+    bool, Parameter(name="--all", negative="", show_default=False, help="Every one of them, without a filter")
+]
 PAGE = 1000
 READABLE = 20  # rows that a person reads one by one
 

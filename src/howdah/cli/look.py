@@ -125,7 +125,7 @@ def _show_to_people(info: Row, history: Sequence[Row]) -> None:
     fields.add_column(overflow="fold")
     for name, value in info.items():
         # Zero and nothing say nothing here, apart from the payload.
-        if value is None or (name in ("lost", "priority") and not value):
+        if value is None or name == "epoch" or (name in ("lost", "priority") and not value):
             continue
         if name in ("payload", "result", "progress") and isinstance(value, (dict, list)):
             shown = Text(escaped(json.dumps(value, indent=2, ensure_ascii=False), lines=True))

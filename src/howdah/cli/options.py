@@ -50,7 +50,7 @@ class Where:
     dsn: Annotated[
         str | None, Parameter(help="The database: a PostgreSQL URL or conninfo [default: $HOWDAH_DSN, else embedded]")
     ] = None
-    debug: Annotated[bool, Parameter(negative="", help="Show the traceback of an error")] = False
+    debug: Annotated[bool, Parameter(negative="", show_default=False, help="Show the traceback of an error")] = False
 
     @contextmanager
     def client(self, *, writes: bool = False, creates: bool = False) -> Generator[Client]:

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from difflib import get_close_matches
 from itertools import islice
 from typing import Annotated, Any, Literal, NoReturn, cast
 
@@ -19,9 +20,9 @@ from howdah.cli.errors import BrokenApp, say
 from howdah.cli.options import ANYWHERE, Output, Where, target
 from howdah.cli.output import plain, print_json, to_json
 from howdah.db import borrowed
-from howdah.enqueue import Bound, ByName, Options, options
-from howdah.errors import InvalidOption, InvalidPayload
-from howdah.kinds.function import FunctionKind
+from howdah.enqueue import ByName, Options, options
+from howdah.errors import InvalidOption, InvalidPayload, UnknownKind
+from howdah.kinds.registry import Defaults, Kind
 from howdah.payload import plain_json
 from howdah.task import Task
 
@@ -49,10 +50,15 @@ def enqueue(
     ] = "return",
     queue: Annotated[str | None, Parameter(name=["--queue", "-q"], help="Another queue than the kind's")] = None,
     priority: Annotated[int | None, Parameter(name=["--priority", "-p"], help="Higher first")] = None,
-    wait: Annotated[bool, Parameter(negative="", help="Wait until it ends, and print its result")] = False,
+    wait: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Wait until it ends, and print its result")
+    ] = False,
     timeout: Annotated[str | None, Parameter(help="How long to wait at most; the task goes on")] = None,
     many: Annotated[
-        bool, Parameter(negative="", help="One task for each line of JSON on stdin: all of them, or none")
+        bool,
+        Parameter(
+            negative="", show_default=False, help="One task for each line of JSON on stdin: all of them, or none"
+        ),
     ] = False,
     app: Annotated[str | None, Parameter(help="MODULE:APP, to check the payload [default: as for worker]")] = None,
     output: Output = None,
@@ -72,7 +78,7 @@ def enqueue(
             ids = _enqueue_lines(found, kind, chosen, sys.stdin)
             _print_ids(ids, kind, output, many=True)
             return
-        task = cast("Task[Any] | None", ByName(found, chosen).enqueue_sync(kind, **arguments))
+        task = cast("Task[Any] | None", _by_name(found, chosen, kind, arguments))
         if task is None:  # --on-conflict skip
             say(f"a live task has the key {key}; nothing was enqueued")
             return
@@ -90,6 +96,18 @@ def enqueue(
             print_json({"id": task.id, "kind": kind, "result": result}, output)
     finally:
         found.close_sync()
+
+
+def _by_name(app: App, chosen: Options, kind: str, arguments: dict[str, Any]) -> Any:
+    try:
+        return ByName(app, chosen).enqueue_sync(kind, **arguments)
+    except UnknownKind as error:
+        here = app.registry.names()
+        if not here:
+            raise
+        near = get_close_matches(kind, here, 1)
+        meant = f"Did you mean {near[0]}? " if near else ""
+        raise UnknownKind(error.message, hint=f"{meant}The App that was found here has: {', '.join(here)}") from error
 
 
 def _check_combination(*, many: bool, wait: bool, timeout: str | None, payload: str | None, key: str | None) -> None:
@@ -147,32 +165,47 @@ def _arguments(text: str, place: str = "the payload") -> dict[str, Any]:
     return value  # pyright: ignore[reportUnknownVariableType]
 
 
-def _lines(stream: Iterable[str]) -> Iterator[dict[str, Any]]:
+def _lines(stream: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(stream, 1):
         if line.strip():
-            yield _arguments(line, f"line {number}")
+            yield number, _arguments(line, f"line {number}")
 
 
 def _enqueue_lines(app: App, kind: str, chosen: Options, stream: Iterable[str]) -> list[int]:
     """All lines or none: batches in one transaction."""
     handler = app.registry.find(kind)
     ids: list[int] = []
-    rows, seen = _lines(stream), 0
+    rows = _lines(stream)
     with app.installation.open_sync().connect_sync(autocommit=False) as connection:
         while batch := list(islice(rows, BATCH)):
-            if isinstance(handler, FunctionKind):
-                within = Options(chosen.delay, chosen.at, chosen.queue, chosen.priority, connection=connection)
-                try:
-                    ids += [task.id for task in Bound(app, handler, within).enqueue_many_sync(batch)]  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
-                except InvalidPayload as error:
-                    after = f" (items counted from payload {seen + 1})" if seen else ""
-                    raise InvalidPayload(error.message + after, hint=error.hint) from error
-            else:
-                payloads = ",".join(plain_json(each, kind, max_bytes=app.max_payload) for each in batch)
+            payloads = [_encode(app, kind, handler, number, arguments) for number, arguments in batch]
+            if handler is None:
                 new = NewTask(kind, "", chosen.queue, chosen.priority, chosen.delay, chosen.at)
-                ids += borrowed.run_sync(connection, calls.enqueue_many(new, f"[{payloads}]"))
-            seen += len(batch)
+                ids += borrowed.run_sync(connection, calls.enqueue_many(new, f"[{','.join(payloads)}]"))
+            else:
+                ids += borrowed.copy_sync(connection, _with_defaults(kind, chosen, handler.defaults), payloads)
     return ids
+
+
+def _encode(app: App, kind: str, handler: Kind | None, number: int, arguments: dict[str, Any]) -> str:
+    try:
+        if handler is None:
+            return plain_json(arguments, kind, max_bytes=app.max_payload)
+        return handler.encode((), arguments)
+    except InvalidPayload as error:
+        raise InvalidPayload(f"line {number}: {error.message}", hint=error.hint) from error
+
+
+def _with_defaults(kind: str, chosen: Options, defaults: Defaults) -> NewTask:
+    """The handler's own queue, priority and delay, as its code says: the database may not know the kind yet."""
+    return NewTask(
+        kind,
+        "",
+        queue=chosen.queue or defaults.queue,
+        priority=defaults.priority if chosen.priority is None else chosen.priority,
+        delay=defaults.delay if chosen.delay is None and chosen.at is None else chosen.delay,
+        run_at=chosen.at,
+    )
 
 
 def _print_ids(ids: list[int], kind: str, output: Output, *, many: bool = False) -> None:

@@ -18,9 +18,8 @@ from howdah.cli import apps, logs
 from howdah.cli.apps import Found
 from howdah.cli.errors import OK, NotAnApp, say
 from howdah.cli.options import ANYWHERE, Where, target
-from howdah.cli.output import flat
 from howdah.cli.supervisor import NUMBER, Supervisor
-from howdah.durations import in_words
+from howdah.durations import duration, in_words
 from howdah.errors import InvalidOption
 from howdah.migrate import release
 from howdah.worker.settings import Weight
@@ -56,7 +55,9 @@ def worker(
     process_slots: Annotated[
         int | None, Parameter(help='Processes for handlers with executor="process" [default: one per core]')
     ] = None,
-    until_idle: Annotated[bool, Parameter(negative="", help="Exit when nothing is due and nothing runs")] = False,
+    until_idle: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Exit when nothing is due and nothing runs")
+    ] = False,
     grace: Annotated[
         str, Parameter(env_var="HOWDAH_GRACE", help="How long running tasks may go on after a request to stop")
     ] = "30s",
@@ -65,7 +66,9 @@ def worker(
     ] = "30s",
     poll: Annotated[str, Parameter(env_var="HOWDAH_POLL", help="How long it sleeps at most between two looks")] = "5s",
     listen: Annotated[bool, Parameter(negative="--no-listen", help="Wake up by LISTEN; else only by polling")] = True,
-    verbose: Annotated[bool, Parameter(name=["--verbose", "-v"], negative="", help="Say more")] = False,
+    verbose: Annotated[
+        bool, Parameter(name=["--verbose", "-v"], negative="", show_default=False, help="Say more")
+    ] = False,
     log: Annotated[logs.LogFormat, Parameter(env_var="HOWDAH_LOG", help="How to log on stderr")] = "text",
     where: Where = ANYWHERE,
 ) -> int:
@@ -99,7 +102,8 @@ def worker(
         return _run(served, made, follow=True)
     served.installation.open_sync()
     try:
-        _print_banner(found, served, made, queue, processes)
+        workers = f" in each of {processes} workers" if processes > 1 else ""
+        _print_banner(found, served, queue, f"{concurrency}{workers}", grace)
         if processes == 1:
             return _run(served, made)
         arguments = [each.name for each in found]
@@ -170,16 +174,14 @@ def _queue(text: str) -> tuple[str, int | Weight]:
         ) from error
 
 
-def _print_banner(found: Sequence[Found], app: App, made: Worker, queue: Sequence[str] | None, processes: int) -> None:
+def _print_banner(found: Sequence[Found], app: App, queue: Sequence[str] | None, concurrency: str, grace: str) -> None:
     server = app.installation.server
     started = f" (started in {in_words(server.seconds)})" if server is not None and server.started else ""
     kinds = app.registry.names()
     listed = ", ".join(kinds[:8]) + (f" and {len(kinds) - 8} more" if len(kinds) > 8 else "")
-    settings = made.settings
-    workers = f" in each of {processes} workers" if processes > 1 else ""
     say(f"howdah {release()} · {apps.names(found)} · pid {os.getpid()} on {socket.gethostname()}")
     say(f"  database     {target(app.installation.dsn)}{started}")
     say(f"  kinds        {listed}")
     say(f"  queues       {', '.join(queue) if queue else 'all'}")
-    say(f"  concurrency  {flat(settings.concurrency)}{workers}")
-    say(f"  stop         Ctrl-C finishes what runs (at most {in_words(settings.grace)}); twice gives it back at once")
+    say(f"  concurrency  {concurrency}")
+    say(f"  stop         Ctrl-C finishes what runs (at most {in_words(duration(grace))}); twice gives it back at once")

@@ -66,7 +66,8 @@ def _is_over(task: TaskInfo | None) -> bool:
 
 
 def _progress(task: TaskInfo | None) -> dict[str, Any]:
-    return cast("dict[str, Any]", task.progress) if task is not None and isinstance(task.progress, dict) else {}
+    reported = None if task is None else task.progress
+    return cast("dict[str, Any]", reported) if isinstance(reported, dict) else {}
 
 
 def _print(looks: Iterator[Look], output: Output) -> Look:

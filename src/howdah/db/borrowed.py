@@ -6,7 +6,7 @@ Drivers are told apart by the module their class comes from, so none of them is 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -115,7 +115,7 @@ def _on_django(wrapper: Any, call: Call[Any]) -> Rows:
 
 
 @contextmanager
-def _readable_sqlalchemy() -> Iterator[None]:
+def _readable_sqlalchemy() -> Generator[None]:
     """SQLAlchemy wraps the driver's error in `orig`, and asyncpg's once more."""
     try:
         yield

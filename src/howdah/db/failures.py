@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import psycopg
@@ -45,7 +45,7 @@ def translated(error: psycopg.Error) -> HowdahError | None:
 
 
 @contextmanager
-def readable() -> Iterator[None]:
+def readable() -> Generator[None]:
     """Raise howdah's errors for what the SQL functions raise."""
     try:
         yield

@@ -24,7 +24,7 @@ class Defaults:
     queue: str = "default"
     priority: int = 0
     delay: timedelta = timedelta(0)
-    retry: Retry = Retry()  # noqa: RUF009: it is never changed
+    retry: Retry = Retry()  # noqa: RUF009  (it is never changed)
     max_lost: int = 3
     timeout: timedelta | None = None
     keep: timedelta | None = timedelta(days=7)

@@ -13,15 +13,14 @@ import msgspec
 import psycopg
 
 from howdah import calls
-from howdah.context import ClaimedTask, Context
+from howdah.context import ClaimedTask, Context, ReportProgress
 from howdah.db.failures import passes
 from howdah.db.pool import Database, run_on
 from howdah.kinds import ending
 from howdah.kinds.registry import Kind
 from howdah.outcomes import Transition
+from howdah.worker.house import House
 from howdah.worker.lease import Lease
-from howdah.worker.processes import Processes
-from howdah.worker.threads import Threads
 
 log = logging.getLogger("howdah.worker")
 Why = Literal["cancel", "release", "lost"]
@@ -59,7 +58,7 @@ class Attempt:
     """
 
     __slots__ = (
-        "_database", "_done", "_ended", "_lease", "_processes", "_report", "_threads", "_why", "committed", "ctx", "kind", "seconds",
+        "_database", "_done", "_ended", "_lease", "_processes", "_report", "_why", "committed", "ctx", "kind", "seconds",
         "stale", "started", "task",
     )  # fmt: skip
 
@@ -70,9 +69,8 @@ class Attempt:
         *,
         lease: Lease,
         database: Database,
-        threads: Threads,
-        processes: Processes,
-        report: Any,
+        house: House,
+        report: ReportProgress,
         ended: Callable[[Attempt, Transition | None], None],
     ) -> None:
         self.task = task
@@ -82,12 +80,11 @@ class Attempt:
         self.stale = False
         self._lease = lease
         self._database = database
-        self._threads = threads
-        self._processes = processes
+        self._processes = house.processes
         self._report = report
         self._ended = ended
         self._why: Why | None = None
-        self.ctx = Context(task, threads.call if kind.executor == "thread" else _on_the_loop, report)
+        self.ctx = Context(task, house.threads.call if kind.executor == "thread" else _on_the_loop, report)
         self.started = time.monotonic()
         self._done = asyncio.get_running_loop().create_task(self._run())
 

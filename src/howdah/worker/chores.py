@@ -110,7 +110,7 @@ def household(line: Line, lanes: Lanes, wake: Callable[[], None]) -> list[Chore]
 
     async def new_queues() -> bool:
         rows = await line.run(calls.waiting_queues())
-        if any([lanes.learn(name) for name in rows]):
+        if [name for name in rows if lanes.learn(name)]:
             wake()
         return False
 

@@ -59,16 +59,17 @@ class Listener(Service):
             await conn.execute(f"listen {self._own}".encode())
             self._wake("")  # whatever happened before we listened
         try:
-            await self._hear(self._conn)
+            hears = await self._hear(self._conn)
         except BaseException:
             await self.close()
             raise
-        if self._conn is None:
+        if not hears:
+            await self.close()
             return self._deaf("notifications do not arrive")
         return 0
 
-    async def _hear(self, conn: AsyncConnection[DictRow]) -> None:
-        """Listen until it is time for the proof, ask for it, and see that it comes."""
+    async def _hear(self, conn: AsyncConnection[DictRow]) -> bool:
+        """Listen until it is time for the proof, ask for it, and say whether it came."""
         until = time.monotonic() + _CHECK_EVERY
         while (left := until - time.monotonic()) > 0:
             async for notice in conn.notifies(timeout=left, stop_after=1):
@@ -79,9 +80,9 @@ class Listener(Service):
         while (left := until - time.monotonic()) > 0:
             async for notice in conn.notifies(timeout=left, stop_after=1):
                 if notice.channel == self._own:
-                    return
+                    return True
                 self._heard(notice.channel, notice.payload)
-        await self.close()
+        return False
 
     def _heard(self, channel: str, payload: str) -> None:
         if channel != "howdah":

@@ -22,18 +22,16 @@ from howdah.context import ClaimedTask, Progress
 from howdah.db.failures import passes
 from howdah.db.line import Line
 from howdah.db.pool import Database
+from howdah.durations import in_words
 from howdah.errors import HowdahError, LeaseLost
 from howdah.kinds import ending
-from howdah.kinds.registry import Registry
 from howdah.outcomes import Transition
-from howdah.telemetry import AttemptEnded, Listener, tell
+from howdah.telemetry import AttemptEnded, tell
 from howdah.worker.attempt import Attempt, Why, transition_row
+from howdah.worker.house import House
 from howdah.worker.lanes import Lanes
 from howdah.worker.lease import Lease
-from howdah.worker.processes import Processes
 from howdah.worker.service import Service
-from howdah.worker.settings import Settings
-from howdah.worker.threads import Threads
 
 log = logging.getLogger("howdah.worker")
 _claimed = msgspec.json.Decoder(list[ClaimedTask])
@@ -60,26 +58,18 @@ class Pump(Service):
         line: Line,
         lease: Lease,
         lanes: Lanes,
-        registry: Registry,
-        settings: Settings,
-        threads: Threads,
-        processes: Processes,
+        house: House,
         report: Callable[[ClaimedTask, Progress], None],
         beat_now: Callable[[], None],
-        listeners: list[Listener],
     ) -> None:
         super().__init__()
         self._database = database
         self._line = line
         self._lease = lease
         self._lanes = lanes
-        self._registry = registry
-        self._settings = settings
-        self._threads = threads
-        self._processes = processes
+        self._house = house
         self._report = report
         self._beat_now = beat_now
-        self._listeners = listeners
         self.running: dict[int, Attempt] = {}
         self._by_queue: Counter[str] = Counter()
         self._ended: list[Ended] = []
@@ -142,13 +132,13 @@ class Pump(Service):
     def _room(self) -> int:
         if self.stopping:
             return 0
-        return max(self._settings.concurrency - len(self.running) - self._threads.stuck, 0)
+        return max(self._house.settings.concurrency - len(self.running) - self._house.threads.stuck, 0)
 
     async def _ask(self, batch: list[Ended], room: int, fresh: bool) -> Pumped:
         announce, self._announce = self._announce, None
         lanes = "[]"
         if room:
-            lanes = self._lanes.request(room, self._by_queue, self._processes.room, fresh=fresh)
+            lanes = self._lanes.request(room, self._by_queue, self._house.processes.room, fresh=fresh)
         seq = self._lease.next_seq()
         try:
             reply = await self._line.run(
@@ -199,9 +189,9 @@ class Pump(Service):
             # Say that we are about to sleep, then look once more: what came in between did not notify.
             self._announce = True
             return 0
-        if self._settings.until_idle and not claimed and fresh and not self.running and not self._ended:
+        if self._house.settings.until_idle and not claimed and fresh and not self.running and not self._ended:
             self.idle.set()
-        rest = self._settings.poll.total_seconds()
+        rest = self._house.settings.poll.total_seconds()
         if reply.next_due is not None:
             rest = min(rest, max(reply.next_due, 0) + 0.001)
         if not fresh:
@@ -214,11 +204,10 @@ class Pump(Service):
         self._by_queue[task.queue] += 1
         self.running[task.id] = Attempt(
             task,
-            self._registry.get(task.kind),
+            self._house.registry.get(task.kind),
             lease=self._lease,
             database=self._database,
-            threads=self._threads,
-            processes=self._processes,
+            house=self._house,
             report=self._report,
             ended=self._attempt_ended,
         )
@@ -246,13 +235,13 @@ class Pump(Service):
         task = attempt.task
         if transition.error is not None:
             level = logging.ERROR if transition.to == "failed" else logging.WARNING
-            what = "parked" if transition.to == "failed" else f"again in {transition.delay.total_seconds():.1f}s"
+            what = "parked" if transition.to == "failed" else f"again in {in_words(transition.delay)}"
             log.log(level, "task %d (%s) failed at attempt %d: %s", task.id, task.kind, task.attempt, what)
-        if self._listeners:
+        if self._house.listeners:
             event = AttemptEnded(
                 task.id, task.kind, task.queue, task.attempt, transition.to, attempt.seconds, transition.error
             )
-            tell(self._listeners, event)
+            tell(self._house.listeners, event)
 
     def _tell_stale(self, attempt: Attempt) -> None:
         task = attempt.task
@@ -260,7 +249,9 @@ class Pump(Service):
             "task %d (%s): the outcome of attempt %d came too late and was discarded; the task went on without it",
             task.id, task.kind, task.attempt,
         )  # fmt: skip
-        tell(self._listeners, AttemptEnded(task.id, task.kind, task.queue, task.attempt, "stale", attempt.seconds))
+        tell(
+            self._house.listeners, AttemptEnded(task.id, task.kind, task.queue, task.attempt, "stale", attempt.seconds)
+        )
 
     # ── when an answer did not come, or was no ──
 

@@ -92,17 +92,20 @@ class Settings:
 def _queues(queues: Queues) -> Mapping[str, int | Weight] | None:
     if queues is None:
         return None
+    limits: dict[str, int | Weight] = {}
     if isinstance(queues, str):
-        queues = [queues]
-    if not isinstance(queues, Mapping):
-        queues = {name: Weight() for name in queues}
-    if not queues:
+        limits[queues] = Weight()
+    elif isinstance(queues, Mapping):
+        limits.update(queues)
+    else:
+        limits.update((name, Weight()) for name in queues)
+    if not limits:
         raise InvalidOption("queues is empty", hint="Leave it out to serve every queue")
-    for name, limit in queues.items():
+    for name, limit in limits.items():
         check_name(name, "queue")
         if not isinstance(limit, Weight):
             _count(limit, f"the limit of queue {name!r}")
-    return dict(queues)
+    return limits
 
 
 def _count(value: int, name: str) -> int:
