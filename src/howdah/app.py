@@ -3,46 +3,102 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Literal,
+    Never,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    TypeVarTuple,
+    Unpack,
+    overload,
+)
 
 from howdah.backoff import Retry
 from howdah.client import Client
 from howdah.context import Context
 from howdah.durations import Duration, duration, optional_duration
-from howdah.enqueue import ByName, OnConflict, Options, TaskFunction, check_name, check_priority, options
-from howdah.errors import InvalidOption
+from howdah.enqueue import ByName, Given, OnConflict, Options, TaskFunction, check_name, check_priority, options
+from howdah.errors import InvalidOption, shown
 from howdah.kinds.function import FunctionKind
 from howdah.kinds.registry import Defaults, Executor
+from howdah.outcomes import Again, Cancel, Fail, RetryAfter, Snooze
 from howdah.payload import DEFAULT_MAX_BYTES
 from howdah.task import Task
 from howdah.telemetry import Listener
 from howdah.worker.settings import Queues, Settings
 from howdah.worker.worker import Worker
 
+if TYPE_CHECKING:
+    from howdah.enqueue import ContextLast
+
 P = ParamSpec("P")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+Ts = TypeVarTuple("Ts")
+
+# What a handler may return instead of a result. It is no part of the type of `await task.result()`.
+Ends = Again | Snooze | RetryAfter | Fail | Cancel
+Later = Coroutine[Any, Any, R]
+
+
+class _Anything:
+    """Only a parameter that takes anything takes this: one with no annotation, `Any` or `object`."""
+
+
+class _ContextByKeyword(Protocol[R_co]):
+    def __call__(self, *args: Any, ctx: Context, **kwargs: Any) -> R_co: ...
 
 
 class Decorator:
-    """What `@app.task(...)` returns; its overloads give a handler its type.
+    """What `@app.task(...)` returns; its overloads give a handler its type, the async ones first.
 
-    A Context as the first parameter is taken out of what callers pass. Elsewhere in the signature a type checker cannot
-    take it out: give it a default there (`ctx: Context = ...`), or put it first.
+    A Context is taken out of what callers pass. Put first, it leaves the names and types of the others to be checked;
+    put last, their positions and types; as a keyword-only `ctx`, nothing.
     """
 
     def __init__(self, register: Callable[[Callable[..., Any]], Any]) -> None:
         self._register = register
 
     @overload
-    def __call__(self, function: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]]) -> TaskFunction[P, R]: ...
+    def __call__(
+        self, function: Callable[Concatenate[_Anything, ...], Later[R | Ends]]
+    ) -> TaskFunction[..., R, Callable[..., Later[R]]]: ...
     @overload
-    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]]) -> TaskFunction[P, R]: ...
+    def __call__(
+        self, function: Callable[Concatenate[Context, P], Later[R | Ends]]
+    ) -> TaskFunction[P, R, Callable[Concatenate[Context, P], Later[R]]]: ...
     @overload
-    def __call__(self, function: Callable[Concatenate[Context, P], R]) -> TaskFunction[P, R]: ...
+    def __call__(
+        self, function: Callable[[Unpack[Ts], Context], Later[R | Ends]]
+    ) -> ContextLast[R, Callable[..., Later[R]], *Ts]: ...
     @overload
-    def __call__(self, function: Callable[P, R]) -> TaskFunction[P, R]: ...
+    def __call__(
+        self, function: _ContextByKeyword[Later[R | Ends]]
+    ) -> TaskFunction[..., R, Callable[..., Later[R]]]: ...
+    @overload
+    def __call__(self, function: Callable[P, Later[R | Ends]]) -> TaskFunction[P, R, Callable[P, Later[R]]]: ...
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[_Anything, ...], R | Ends]
+    ) -> TaskFunction[..., R, Callable[..., R]]: ...
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[Context, P], R | Ends]
+    ) -> TaskFunction[P, R, Callable[Concatenate[Context, P], R]]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[Unpack[Ts], Context], R | Ends]
+    ) -> ContextLast[R, Callable[..., R], *Ts]: ...
+    @overload
+    def __call__(self, function: _ContextByKeyword[R | Ends]) -> TaskFunction[..., R, Callable[..., R]]: ...
+    @overload
+    def __call__(self, function: Callable[P, R | Ends]) -> TaskFunction[P, R, Callable[P, R]]: ...
     def __call__(self, function: Callable[..., Any]) -> Any:
         return self._register(function)
 
@@ -84,7 +140,7 @@ class App(Client):
 
     def task(
         self,
-        *,
+        *misplaced: Never,
         name: str | None = None,
         queue: str = "default",
         priority: int = 0,
@@ -111,13 +167,20 @@ class App(Client):
 
         Raises InvalidOption that names the option.
         """
+        if misplaced:
+            raise InvalidOption(
+                f"@app.task takes options by name, not {shown(misplaced[0])}",
+                hint="Write @app.task() above the function",
+            )
+        if not isinstance(transactional, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidOption(f"transactional must be True or False, not {shown(transactional)}")
         if retry is not None and not isinstance(retry, Retry):
             retry = Retry(retry)
         limit = optional_duration(timeout, "timeout")
         if limit is not None and not limit:
             raise InvalidOption("timeout must be longer than nothing", hint="Leave it out for no time limit")
-        if isinstance(max_lost, bool) or not isinstance(max_lost, int) or max_lost < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidOption(f"max_lost must be a whole number from 0, not {max_lost!r}")
+        if isinstance(max_lost, bool) or not isinstance(max_lost, int) or not 0 <= max_lost <= 1_000_000:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidOption(f"max_lost must be a whole number from 0 to 1,000,000, not {shown(max_lost)}")
         defaults = Defaults(
             queue=check_name(queue, "queue"),
             priority=check_priority(priority),
@@ -130,9 +193,14 @@ class App(Client):
         chosen = None if name is None else check_name(name, "name")
 
         def register(function: Callable[..., Any]) -> TaskFunction[..., Any]:
+            own = getattr(function, "__name__", "<nameless>")
+            if not callable(function):  # pyright: ignore[reportUnnecessaryComparison]
+                raise InvalidOption(f"@app.task() is for functions, not {shown(function)}")
+            if chosen is None and not own.isidentifier():
+                raise InvalidOption(f"{shown(function)} has no name to be known by", hint="Write @app.task(name=…)")
             kind: FunctionKind[..., Any] = FunctionKind(
                 function,
-                name=chosen or check_name(getattr(function, "__name__", None), "name"),
+                name=chosen or check_name(own, "name"),
                 defaults=defaults,
                 executor=executor,
                 transactional=transactional,
@@ -145,41 +213,26 @@ class App(Client):
 
     # ── by name ──
 
+    @overload
     def using(
-        self,
-        *,
-        delay: Duration | None = None,
-        at: datetime | None = None,
-        queue: str | None = None,
-        priority: int | None = None,
-        key: str | None = None,
-        on_conflict: OnConflict = "return",
-        connection: Any = None,
-    ) -> ByName:
+        self, *, on_conflict: Literal["return", "raise", "replace"] = "return", **given: Unpack[Given]
+    ) -> ByName[Task[Any]]: ...
+    @overload
+    def using(self, *, on_conflict: OnConflict, **given: Unpack[Given]) -> ByName[Task[Any] | None]: ...
+    def using(self, **given: Any) -> Any:
         """Options for the next `enqueue` by name; see TaskFunction.using for what they mean."""
-        return ByName(
-            self,
-            options(
-                delay=delay,
-                at=at,
-                queue=queue,
-                priority=priority,
-                key=key,
-                on_conflict=on_conflict,
-                connection=connection,
-            ),
-        )
+        return ByName[Any](self, options(**given))
 
-    async def enqueue(self, kind: str, /, **arguments: Any) -> Task[Any]:
+    async def enqueue(self, kind: str, /, *unnamed: Never, **arguments: Any) -> Task[Any]:
         """Put a task in its queue by the name of its kind, without importing the handler.
 
         Raises UnknownKind if neither this program nor the database knows the kind, InvalidPayload.
         """
-        return await ByName(self, Options()).enqueue(kind, **arguments)
+        return await ByName[Task[Any]](self, Options()).enqueue(kind, *unnamed, **arguments)
 
-    def enqueue_sync(self, kind: str, /, **arguments: Any) -> Task[Any]:
+    def enqueue_sync(self, kind: str, /, *unnamed: Never, **arguments: Any) -> Task[Any]:
         """As `enqueue`, blocking."""
-        return ByName(self, Options()).enqueue_sync(kind, **arguments)
+        return ByName[Task[Any]](self, Options()).enqueue_sync(kind, *unnamed, **arguments)
 
     # ── running ──
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ from howdah.calls import Call, NewTask
 from howdah.db import borrowed
 from howdah.db.pool import Database
 from howdah.durations import Duration
-from howdah.errors import InvalidOption, TaskNotFound
+from howdah.errors import InvalidOption, TaskNotFound, shown
 from howdah.installation import Installation
 from howdah.kinds.registry import Registry
 from howdah.payload import DEFAULT_MAX_BYTES
@@ -33,8 +33,10 @@ class Client:
     def __init__(
         self, dsn: str | None = None, *, home: Path | str | None = None, max_payload: int = DEFAULT_MAX_BYTES
     ) -> None:
-        if max_payload < 2:
-            raise InvalidOption(f"max_payload must be a number of bytes, not {max_payload!r}")
+        if isinstance(max_payload, bool) or not isinstance(max_payload, int) or max_payload < 2:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidOption(
+                f"max_payload must be a whole number of bytes, not {shown(max_payload)}", hint="Write 1024 * 1024"
+            )
         self.installation = Installation(dsn, home=home)
         self.registry = Registry()
         self.max_payload = max_payload
@@ -52,7 +54,7 @@ class Client:
         return await self.installation.open()
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncConnection[DictRow]]:
+    async def transaction(self) -> AsyncGenerator[AsyncConnection[DictRow]]:
         """A transaction on howdah's own pool: a psycopg AsyncConnection, to enqueue and to write your own rows in."""
         database = await self.database()
         async with database.connection() as conn, conn.transaction():
@@ -60,7 +62,9 @@ class Client:
 
     async def close(self) -> None:
         """Close all connections; the embedded server stops when nobody else uses it."""
-        self._waiters.pop(asyncio.get_running_loop(), None)
+        waiter = self._waiters.pop(asyncio.get_running_loop(), None)
+        if waiter is not None:
+            waiter.close()
         await self.installation.close()
 
     def close_sync(self) -> None:
@@ -144,6 +148,7 @@ class Client:
         loop = asyncio.get_running_loop()
         waiter = self._waiters.get(loop)
         if waiter is None:
+            self._waiters = {known: waits for known, waits in self._waiters.items() if not known.is_closed()}
             waiter = self._waiters[loop] = Waiter(self.run)
         return self._read_result(await waiter.wait(_id(task_id), timeout), kind)
 
@@ -234,7 +239,7 @@ class Client:
 
 def _id(task_id: Any) -> int:
     if isinstance(task_id, bool) or not isinstance(task_id, int) or not -(2**63) <= task_id < 2**63:
-        raise InvalidOption(f"a task id is a whole number, not {task_id!r}")
+        raise InvalidOption(f"a task id is a whole number of 64 bits, not {shown(task_id)}")
     return task_id
 
 

@@ -43,7 +43,8 @@ ReportProgress = Callable[[ClaimedTask, Progress], None]
 class Context:
     """The task that is running, as its handler sees it.
 
-    It is passed to whatever parameter is annotated `Context`. Every attempt has a new one.
+    It is passed to whatever parameter is annotated `Context`. Every attempt has a new one. `call` is where a handler
+    runs that is no coroutine.
 
     >>> @app.task()                                     # doctest: +SKIP
     ... async def import_file(path: str, ctx: Context) -> None:
@@ -51,7 +52,7 @@ class Context:
     ...         ctx.progress(n, len(lines))
     """
 
-    def __init__(self, task: ClaimedTask, call: CallHandler, report: ReportProgress) -> None:
+    def __init__(self, task: ClaimedTask, call: CallHandler | None, report: ReportProgress) -> None:
         self._task = task
         self._call = call
         self._report = report
@@ -145,6 +146,8 @@ class Context:
 
     async def call(self, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         """Run a handler where its kind wants it: on the loop, in a thread, in a process."""
+        if self._call is None:
+            return await function(**arguments)
         return await self._call(function, arguments)
 
     def cancel(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from howdah import embedded
 from howdah.db.failures import check_dsn
 from howdah.db.pool import Database
+from howdah.errors import InvalidOption, shown
 from howdah.migrate import check, migrate
 
 
@@ -18,8 +19,11 @@ class Installation:
     """The database of one App. `dsn` None means HOWDAH_DSN, and without that the embedded server."""
 
     def __init__(self, dsn: str | None = None, *, home: Path | str | None = None) -> None:
-        named = dsn or os.environ.get("HOWDAH_DSN") or None
+        # An empty variable is one that is not set; an empty argument is a mistake, and no wish for another database.
+        named = dsn if dsn is not None else os.environ.get("HOWDAH_DSN") or None
         self.dsn = None if named is None else check_dsn(named)
+        if home is not None and (not isinstance(home, (str, os.PathLike)) or not str(home)):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidOption(f"home must be the path of a folder, not {shown(home)}")
         self.home = home
         self.server: embedded.EmbeddedServer | None = None
         self._database: Database | None = None
@@ -34,7 +38,7 @@ class Installation:
         with self._lock:
             if self._database is None:
                 if self.dsn is None:
-                    self.server = embedded.start(self.home)
+                    self.server = self.server or embedded.start(self.home)
                     database = Database(self.server.dsn)
                     migrate(database)
                 else:

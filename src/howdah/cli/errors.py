@@ -41,7 +41,7 @@ def guarded(arguments: Sequence[str]) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    from cyclopts import CycloptsError
+    from cyclopts import CycloptsError, UnusedCliTokensError
 
     from howdah.cli.commands import shell
 
@@ -53,7 +53,10 @@ def _run(arguments: Sequence[str]) -> int:
         code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         command = " ".join(["howdah", *(error.command_chain or ())])
-        say_error(str(error).strip(), hint=f"See: {command} --help")
+        said = str(error).strip()
+        if isinstance(error, UnusedCliTokensError):
+            said = f"too many arguments: {' '.join(error.unused_tokens or ())}"
+        say_error(said, hint=f"See: {command} --help")
         return USAGE
     return code if isinstance(code, int) else OK
 
@@ -83,7 +86,7 @@ def say_error(message: str, hint: str | None = None) -> None:
     """`error: …` and `hint: …` on stderr, without passwords and control characters."""
     say(_without_passwords(message), label="error", style="bold red")
     if hint:
-        say(_without_passwords(hint), label="hint", style="bold")
+        say(hint, label="hint", style="bold")
 
 
 def say(text: str, *, label: str = "", style: str = "") -> None:

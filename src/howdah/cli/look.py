@@ -203,7 +203,9 @@ def _served(row: Row) -> str:
         return "all"
 
     def one(name: str, limit: Any) -> str:
-        return f"{name}={limit}" if isinstance(limit, int) else f"{name}*{limit['weight']:g}"
+        if isinstance(limit, int):
+            return f"{name}={limit}"
+        return name if limit["weight"] == 1 else f"{name}*{limit['weight']:g}"
 
     return ", ".join(one(name, limit) for name, limit in row["queues"].items())
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import re
+import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -22,9 +24,11 @@ from howdah.cli.supervisor import NUMBER, Supervisor
 from howdah.durations import duration, in_words
 from howdah.errors import InvalidOption
 from howdah.migrate import release
+from howdah.telemetry import AttemptEnded, Event
 from howdah.worker.settings import Weight
 from howdah.worker.worker import Worker
 
+logger = logging.getLogger("howdah.worker")
 _LIMIT = re.compile(r"(?P<name>.+)(?P<sign>[=*])(?P<number>[^=*]*)", re.DOTALL)
 
 
@@ -67,7 +71,8 @@ def worker(
     poll: Annotated[str, Parameter(env_var="HOWDAH_POLL", help="How long it sleeps at most between two looks")] = "5s",
     listen: Annotated[bool, Parameter(negative="--no-listen", help="Wake up by LISTEN; else only by polling")] = True,
     verbose: Annotated[
-        bool, Parameter(name=["--verbose", "-v"], negative="", show_default=False, help="Say more")
+        bool,
+        Parameter(name=["--verbose", "-v"], negative="", show_default=False, help="Say each task that ended, and more"),
     ] = False,
     log: Annotated[logs.LogFormat, Parameter(env_var="HOWDAH_LOG", help="How to log on stderr")] = "text",
     where: Where = ANYWHERE,
@@ -86,6 +91,8 @@ def worker(
         raise NotAnApp(
             f"{apps.names(found)} has no tasks", hint="Import the modules that define them where the App is made"
         )
+    if verbose:
+        served.listen(_say_end)
     queues = _queues(queue)
     # Checked before anything starts, whoever runs it in the end.
     made = served.worker(
@@ -122,8 +129,12 @@ def _run(app: App, made: Worker, *, follow: bool = False) -> int:
     """Until it has stopped. `follow`: stop as well when the supervisor is gone."""
 
     async def run() -> None:
+        loop = asyncio.get_running_loop()
         if follow:
-            asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _parent_gone, made)
+            loop.add_reader(sys.stdin.fileno(), _parent_gone, made)
+        # A closed terminal is a request to stop, unless nohup says otherwise.
+        if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            loop.add_signal_handler(signal.SIGHUP, made.stop)
         try:
             await made.run(signals=True)
         finally:
@@ -132,6 +143,11 @@ def _run(app: App, made: Worker, *, follow: bool = False) -> int:
     with asyncio.Runner(loop_factory=_fast_loop()) as runner:
         runner.run(run())
     return OK
+
+
+def _say_end(event: Event) -> None:
+    if isinstance(event, AttemptEnded) and event.error is None:
+        logger.debug("task %d (%s) %s after %s", event.task_id, event.kind, event.outcome, in_words(event.seconds))
 
 
 def _parent_gone(made: Worker) -> None:

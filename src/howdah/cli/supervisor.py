@@ -37,14 +37,17 @@ class Supervisor:
         if sys.platform == "win32":
             raise HowdahError("--processes does not work on Windows", hint="Start several howdah worker")
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        signals = [signal.SIGTERM, signal.SIGINT]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # which is how nohup starts us
+            signals.append(signal.SIGHUP)
+        for number in signals:
             loop.add_signal_handler(number, self._forward, number)
         try:
             async with asyncio.TaskGroup() as group:
                 for number in range(1, self._count + 1):
                     group.create_task(self._keep(number))
         finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in signals:
                 loop.remove_signal_handler(number)
         return OK
 

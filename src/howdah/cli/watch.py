@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from howdah.cli.errors import FAILED, OK, say, say_error
@@ -13,6 +13,7 @@ from howdah.cli.look import progress_words
 from howdah.cli.options import ANYWHERE, Ids, Output, Where, task_ids
 from howdah.cli.output import STATUS_STYLES, escaped, for_people, plain, print_line, to_json
 from howdah.client import Client
+from howdah.durations import in_words
 from howdah.errors import InvalidOption, TaskNotFound
 from howdah.task import TaskInfo
 
@@ -113,7 +114,7 @@ def _state(task: TaskInfo | None) -> dict[str, Any]:
 
 def _draw(looks: Iterator[Look], ids: Sequence[int]) -> Look:
     """A bar for each task."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, TextColumn
 
     from howdah.cli.output import console
 
@@ -124,16 +125,16 @@ def _draw(looks: Iterator[Look], ids: Sequence[int]) -> Look:
         TextColumn("{task.fields[status]}"),
         BarColumn(bar_width=30),
         TextColumn("{task.fields[note]}", markup=False),
-        TimeElapsedColumn(),
+        TextColumn("{task.fields[took]}", justify="right", style="dim"),
         console=console(),
     )
     with bars:
-        rows = {task_id: bars.add_task("", id=task_id, kind="", status="", note="", total=None) for task_id in ids}
+        rows = {
+            task_id: bars.add_task("", id=task_id, kind="", status="", note="", took="", total=None) for task_id in ids
+        }
         for seen in looks:
             for task_id, task in seen.items():
                 bars.update(rows[task_id], **_bar(task))
-                if _is_over(task):
-                    bars.stop_task(rows[task_id])
     return seen
 
 
@@ -147,11 +148,19 @@ def _bar(task: TaskInfo | None) -> dict[str, Any]:
     return {
         "kind": escaped(task.kind),
         "status": f"[{STATUS_STYLES[task.status]}]{task.status}[/]",
-        "note": escaped(progress_words(progress)),
+        "note": "" if task.status == "succeeded" else escaped(progress_words(progress)),
+        "took": _took(task),
         "completed": done or 0,
         # Without a total the bar swings, and that only while something happens.
         "total": total or (None if task.status == "running" else 1),
     }
+
+
+def _took(task: TaskInfo) -> str:
+    """How long the last attempt has run, or ran."""
+    if task.claimed_at is None or task.status not in ("running", "succeeded"):
+        return ""
+    return in_words(max((task.finished_at or datetime.now(UTC)) - task.claimed_at, timedelta(0)))
 
 
 def _number(value: Any) -> float | None:

@@ -1,47 +1,86 @@
-"""Many tasks at COPY speed. The client knows the defaults and takes the ids first, so nothing is asked per row."""
+"""Many tasks at once. The client knows the defaults, and for COPY takes the ids first, so nothing is asked per row."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
 from typing import Any
 
-from psycopg import AsyncConnection, Connection
+from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor
+from psycopg.rows import tuple_row
 
-from howdah.calls import NewTask
+from howdah.calls import NewTask, Rows
 from howdah.db.failures import readable
+from howdah.db.statement import Placeholder, Statement, parameter
 
-_RESERVE = (
-    "select array_agg(nextval(pg_get_serial_sequence('howdah.task', 'id'))) as ids, howdah.now() as now"
-    " from generate_series(1, %s::int)"
-)
-_COPY = "copy howdah.task (id, kind, queue, priority, run_at, payload) from stdin"
+# The time as text, so that no setting or adapter of a caller's connection changes how it reads.
+_RESERVE = b"""
+select array_agg(nextval(pg_get_serial_sequence('howdah.task', 'id'))) as ids,
+       to_char(coalesce(%(run_at)s::timestamptz, howdah.now() + coalesce(%(delay)s::interval, '0')) at time zone 'UTC',
+               'YYYY-MM-DD HH24:MI:SS.US') || '+00' as due
+  from generate_series(1, %(count)s::int)
+"""
+_COPY = b"copy howdah.task (id, kind, queue, priority, run_at, payload) from stdin"
+_INSERTED = {
+    "kind": "text",
+    "queue": "text",
+    "priority": "int",
+    "run_at": "timestamptz",
+    "delay": "interval",
+    "payloads": "text[]",
+}
 
 
+# The caller's connection may make rows and cursors of another kind: these are ours.
 async def copy(conn: AsyncConnection[Any], task: NewTask, payloads: Sequence[str]) -> list[int]:
+    """Write many tasks of one kind with psycopg. Returns their ids in order."""
     with readable():
-        row = await (await conn.execute(_RESERVE, [len(payloads)])).fetchone()
-        ids, due = _reserved(row, task)
-        async with conn.cursor() as cursor, cursor.copy(_COPY) as stream:
+        cursor = AsyncCursor(conn, row_factory=tuple_row)
+        await cursor.execute(_RESERVE, _wanted(task, payloads))
+        ids, due = await cursor.fetchone() or _NOTHING
+        async with cursor.copy(_COPY) as stream:
             for block in _blocks(task, payloads, ids, due):
                 await stream.write(block)
     return ids
 
 
 def copy_sync(conn: Connection[Any], task: NewTask, payloads: Sequence[str]) -> list[int]:
+    """As `copy`, blocking."""
     with readable():
-        ids, due = _reserved(conn.execute(_RESERVE, [len(payloads)]).fetchone(), task)
-        with conn.cursor() as cursor, cursor.copy(_COPY) as stream:
+        cursor = Cursor(conn, row_factory=tuple_row)
+        cursor.execute(_RESERVE, _wanted(task, payloads))
+        ids, due = cursor.fetchone() or _NOTHING
+        with cursor.copy(_COPY) as stream:
             for block in _blocks(task, payloads, ids, due):
                 stream.write(block)
     return ids
 
 
-def _reserved(row: Any, task: NewTask) -> tuple[list[int], str]:
-    """The ids, and the due time, whatever row factory the connection has."""
-    ids, now = row.values() if isinstance(row, dict) else row
-    due: datetime = task.run_at or now + (task.delay or timedelta(0))
-    return ids, due.isoformat()
+_NOTHING: tuple[list[int], str] = ([], "")
+
+
+def _wanted(task: NewTask, payloads: Sequence[str]) -> dict[str, Any]:
+    return {"run_at": task.run_at, "delay": task.delay, "count": len(payloads)}
+
+
+def insert(task: NewTask, payloads: Sequence[str]) -> Statement:
+    """The same as one statement, for the other drivers: half as fast, and just as whole."""
+    args = {name: getattr(task, name, None) for name in _INSERTED} | {"payloads": list(payloads)}
+    return Statement(_insert, _INSERTED, args)
+
+
+def _insert(placeholder: Placeholder) -> str:
+    numbered = enumerate(_INSERTED.items(), start=1)
+    kind, queue, priority, run_at, delay, payloads = (parameter(placeholder, n, *field) for n, field in numbered)
+    return (
+        "insert into howdah.task (kind, queue, priority, run_at, payload)"
+        f" select {kind}, {queue}, {priority}, coalesce({run_at}, howdah.now() + coalesce({delay}, interval '0')),"
+        f" cast(x.p as jsonb) from unnest({payloads}) with ordinality x (p, n) order by x.n returning id"
+    )
+
+
+def ids(rows: Rows) -> list[int]:
+    """The ids that the INSERT returned, in order."""
+    return [row["id"] for row in rows]
 
 
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})

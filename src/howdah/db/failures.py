@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from howdah.errors import CannotConnect, HowdahError, InvalidOption, SchemaMismatch, from_sqlstate
+from howdah.errors import CannotConnect, HowdahError, InvalidOption, InvalidPayload, SchemaMismatch, from_sqlstate
 
 MIGRATE = "Run: howdah migrate"
 
@@ -26,22 +27,31 @@ def passes(error: BaseException) -> bool:
     return bool(sqlstate and _PASSING.fullmatch(sqlstate)) or isinstance(error, (TimeoutError, OSError))
 
 
-def translated(error: psycopg.Error) -> HowdahError | None:
-    """The error a user should see instead of this one, or None to show it as it is."""
-    diag = error.diag
-    ours = from_sqlstate(error.sqlstate, diag.message_primary or str(error), diag.message_hint, diag.message_detail)
-    if ours is not None:
-        return ours
-    if error.sqlstate in ("3F000", "42P01", "42883", "42703"):
-        return SchemaMismatch(
-            f"howdah's tables in this database do not fit this code: {_one_line(error)}", hint=MIGRATE
-        )
-    if error.sqlstate == "42501":
+# What the SQL functions of another release, or of no release, say: no such schema, table, function, column.
+_NOT_OURS = ("3F000", "42P01", "42883", "42703")
+
+
+def translated(error: BaseException) -> HowdahError | None:
+    """The error a user should see instead of this one of any driver, or None to show it as it is."""
+    sqlstate: str | None = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+    if not isinstance(sqlstate, str):
+        return None
+    diag: Any = getattr(error, "diag", error)  # asyncpg has it all on the error itself
+    said: str = getattr(diag, "message_primary", None) or getattr(diag, "message", None) or str(error)
+    hint: str | None = getattr(diag, "message_hint", None) or getattr(diag, "hint", None)
+    detail: str | None = getattr(diag, "message_detail", None) or getattr(diag, "detail", None)
+    if sqlstate in _NOT_OURS:
+        return SchemaMismatch(f"howdah's tables in this database do not fit this code: {_one_line(said)}", hint=MIGRATE)
+    if sqlstate == "42501":
         return CannotConnect(
-            f"this database user lacks a right: {_one_line(error)}",
+            f"this database user lacks a right: {_one_line(said)}",
             hint="Connect as the owner of schema howdah, or let it grant the right",
         )
-    return None
+    if sqlstate in ("22P05", "22021"):
+        return InvalidPayload(
+            f"the database cannot store a character: {_one_line(said)}", hint="Use a database with ENCODING 'UTF8'"
+        )
+    return from_sqlstate(sqlstate, said, hint, detail)
 
 
 @contextmanager
@@ -58,14 +68,19 @@ def readable() -> Generator[None]:
 
 def check_dsn(dsn: str) -> str:
     """The DSN, if libpq can read it; else InvalidOption. SQLAlchemy's spelling of the scheme is understood."""
+    hint = 'Write "postgresql://user:password@host:5432/database" or "host=… dbname=…"'
+    if not isinstance(dsn, str):  # pyright: ignore[reportUnnecessaryIsInstance]: callers without a type checker
+        raise InvalidOption(f"dsn must be text, not {type(dsn).__name__}", hint=hint)
     plain = re.sub(r"^(postgres|postgresql)\+\w+://", "postgresql://", dsn.strip())
+    if not plain or "\0" in plain:
+        raise InvalidOption("dsn is empty" if not plain else "dsn has a NUL character in it", hint=hint)
+    scheme = re.match(r"(\w[\w+.-]*)://", plain)
+    if scheme and scheme[1] not in ("postgresql", "postgres"):
+        raise InvalidOption(f"dsn is an address of {scheme[1]}, and howdah needs PostgreSQL", hint=hint)
     try:
         conninfo_to_dict(plain)
-    except psycopg.ProgrammingError as error:
-        raise InvalidOption(
-            f"the DSN cannot be read: {without_password(_one_line(error))}",
-            hint='Write "postgresql://user:password@host:5432/database" or "host=… dbname=…"',
-        ) from None
+    except (psycopg.ProgrammingError, UnicodeError) as error:
+        raise InvalidOption(f"dsn cannot be read: {without_password(_one_line(error))}", hint=hint) from None
     return plain
 
 
@@ -84,5 +99,5 @@ def cannot_connect(dsn: str, error: BaseException) -> CannotConnect:
     )
 
 
-def _one_line(error: BaseException) -> str:
+def _one_line(error: object) -> str:
     return " ".join(str(error).split())[:500]

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from howdah.calls import Call
 
 Placeholder = Callable[[int, str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """SQL with named arguments, before its parameter style is known. `types` gives the SQL type of each argument."""
+
+    sql: Callable[[Placeholder], str]
+    types: Mapping[str, str]
+    args: Mapping[str, Any]
 
 
 def percent(_: int, name: str) -> str:
@@ -26,13 +36,20 @@ def colon(_: int, name: str) -> str:
     return f":{name}"
 
 
+def parameter(placeholder: Placeholder, number: int, name: str, sql_type: str) -> str:
+    """One parameter, cast to its type. JSON goes as text: asyncpg users often have a codec that would encode it twice."""
+    if sql_type == "jsonb" and placeholder is not percent:
+        return f"cast(cast({placeholder(number, name)} as text) as jsonb)"
+    return f"cast({placeholder(number, name)} as {sql_type})"
+
+
 @cache
 def _text(function: str, types: tuple[tuple[str, str], ...] | None, placeholder: Placeholder) -> str:
     if types is None:
         return f"select * from howdah.{function}"
     # CAST, not ::, because a colon means a parameter to SQLAlchemy; and always, because no driver guesses all types right.
     arguments = ", ".join(
-        f"{name} => cast({placeholder(number, name)} as {sql_type})"
+        f"{name} => {parameter(placeholder, number, name, sql_type)}"
         for number, (name, sql_type) in enumerate(types, start=1)
     )
     return f"select * from howdah.{function}({arguments})"
@@ -41,3 +58,18 @@ def _text(function: str, types: tuple[tuple[str, str], ...] | None, placeholder:
 def text(call: Call[Any], placeholder: Placeholder = percent) -> str:
     """The SELECT that makes this call. The same object for the same function, so that drivers can prepare it."""
     return _text(call.function, None if call.types is None else tuple(call.types.items()), placeholder)
+
+
+def statement(call: Call[Any]) -> Statement:
+    """The SELECT that makes this call, for any driver."""
+    return Statement(lambda placeholder: text(call, placeholder), call.types or {}, call.args)
+
+
+@cache
+def _query(function: str, types: tuple[tuple[str, str], ...] | None) -> bytes:
+    return _text(function, types, percent).encode()
+
+
+def query(call: Call[Any]) -> bytes:
+    """The same for psycopg: bytes, and the same object every time, because it looks its statements up by them."""
+    return _query(call.function, None if call.types is None else tuple(call.types.items()))

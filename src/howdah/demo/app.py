@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import re
+import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from howdah import App, Context, Fail, Retry
 from howdah.demo.report import Proof, write
 
 app = App()  # $HOWDAH_DSN, or else a PostgreSQL of its own in ./.howdah
+parser = threading.Lock()  # CPython 3.11: ast.parse in two threads at once may raise SystemError
 
 
 @dataclass
@@ -70,7 +72,8 @@ def _text(path: str, content: bytes) -> str:
 
 def _python(text: str) -> tuple[int, int, Counter[str]]:
     try:
-        tree = ast.parse(text)
+        with parser:
+            tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         # No use to try again: Fail parks it at once.
         raise Fail(f"broken syntax: {error}") from error

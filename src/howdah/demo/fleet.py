@@ -16,7 +16,7 @@ class Fleet:
     """Worker processes, numbered from 1. Workers that die unasked are an error only when none is left."""
 
     def __init__(self, size: int) -> None:
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed by stop)
+        self._log = tempfile.TemporaryFile("a+b")  # noqa: SIM115  (closed by stop)
         self._processes = [self._start() for _ in range(size)]
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -34,10 +34,14 @@ class Fleet:
         """Of those that live. Raises HowdahError if none does."""
         living = [process.pid for process in self._processes if process.poll() is None]
         if not living:
-            self._log.seek(0)
-            said = self._log.read().decode(errors="replace").strip().splitlines()
-            raise HowdahError(f"all workers of the demo ended: {' / '.join(said[-3:]) or 'they said nothing'}")
+            raise self.trouble("all workers of the demo ended")
         return living
+
+    def trouble(self, what: str) -> HowdahError:
+        """What happened, with the last words of the workers."""
+        self._log.seek(0)
+        said = self._log.read().decode(errors="replace").strip().splitlines()
+        return HowdahError(what, hint=f"The workers said: {' / '.join(said[-3:]) or 'nothing'}")
 
     def number(self, pid: int) -> int:
         return 1 + [process.pid for process in self._processes].index(pid)

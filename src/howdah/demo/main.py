@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from howdah.migrate import release
 SMALL = 500  # files; fewer are slowed down to last about …
 SMALL_LASTS = 5.0  # … so many seconds
 LONGEST_PACE = 0.5
+PATIENCE = 60.0  # seconds in which at least one file must end
 
 Row = dict[str, Any]
 Connection = AsyncConnection[Row]
@@ -125,9 +127,13 @@ async def _enqueue(conn: Connection, found: Found, workers: int) -> str:
 async def _watch(conn: Connection, run: str, fleet: Fleet, screen: Screen) -> None:
     """Until no task is left; on the way, kill a worker and see its tasks come back."""
     killed, back = 0, False
+    ended, ended_at = 0, time.monotonic()
     while True:
         now = await _one(conn, "select * from howdah_demo.progress where run = %s", run)
-        ended = now["done"] + now["parked"]
+        if ended != now["done"] + now["parked"]:
+            ended, ended_at = now["done"] + now["parked"], time.monotonic()
+        if time.monotonic() - ended_at > PATIENCE:
+            raise fleet.trouble(f"no file has ended for {PATIENCE:.0f} seconds")
         screen.progress(ended, now["files"], now["waiting"])
         if killed and not back:
             back = await _taken_back(conn, run, fleet, screen)

@@ -6,11 +6,11 @@ import asyncio
 import sys
 import threading
 
+from howdah import Worker
 from howdah.demo.app import app
-from howdah.worker.worker import Worker
 
 LEASE = 3  # seconds; short, so that one can watch how the tasks of a killed worker are taken back
-CONCURRENCY = 4
+CONCURRENCY = 8
 
 
 async def main() -> None:

@@ -84,7 +84,7 @@ class Attempt:
         self._report = report
         self._ended = ended
         self._why: Why | None = None
-        self.ctx = Context(task, house.threads.call if kind.executor == "thread" else _on_the_loop, report)
+        self.ctx = Context(task, house.threads.call if kind.executor == "thread" else None, report)
         self.started = time.monotonic()
         self._done = asyncio.get_running_loop().create_task(self._run())
 
@@ -215,10 +215,6 @@ class Attempt:
                     raise
             await asyncio.sleep(delay)
             delay = min(delay * 2, 1)
-
-
-async def _on_the_loop(function: Any, arguments: dict[str, Any]) -> Any:
-    return await function(**arguments)
 
 
 class _Undo(Exception):

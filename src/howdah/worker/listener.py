@@ -47,6 +47,7 @@ class Listener(Service):
         self._beat_now = beat_now
         self._conn: AsyncConnection[DictRow] | None = None
         self._warned = False
+        self._silences = 0
 
     async def turn(self) -> float | None:
         if self._conn is None:
@@ -63,10 +64,13 @@ class Listener(Service):
         except BaseException:
             await self.close()
             raise
-        if not hears:
-            await self.close()
-            return self._deaf("notifications do not arrive")
-        return 0
+        if hears:
+            self._silences = 0
+            return 0
+        await self.close()
+        self._silences += 1
+        # Once: the other end of this connection is gone. Again, on a fresh one: something between us swallows them.
+        return 0 if self._silences == 1 else self._deaf("notifications do not arrive")
 
     async def _hear(self, conn: AsyncConnection[DictRow]) -> bool:
         """Listen until it is time for the proof, ask for it, and say whether it came."""

@@ -115,7 +115,7 @@ class Pump(Service):
         fresh = self._lanes.may_look_fresh()
         asked_at = time.monotonic()
         try:
-            reply = await self._ask(batch, room, fresh)
+            reply, claimed = await self._ask(batch, room, fresh)
         except LeaseLost:
             raise
         except Exception as error:
@@ -127,14 +127,16 @@ class Pump(Service):
             await self._one_by_one(error)
             return 0
         self._lanes.looked(reply.cursors, fresh=fresh, seconds=time.monotonic() - asked_at)
-        return self._next_rest(reply, room, claimed=await self._take(batch, reply), fresh=fresh)
+        await self._close_books(batch, reply)
+        self._start_all(claimed)
+        return self._next_rest(reply, room, claimed=len(claimed), fresh=fresh)
 
     def _room(self) -> int:
         if self.stopping:
             return 0
         return max(self._house.settings.concurrency - len(self.running) - self._house.threads.stuck, 0)
 
-    async def _ask(self, batch: list[Ended], room: int, fresh: bool) -> Pumped:
+    async def _ask(self, batch: list[Ended], room: int, fresh: bool) -> tuple[Pumped, list[ClaimedTask]]:
         announce, self._announce = self._announce, None
         lanes = "[]"
         if room:
@@ -151,31 +153,28 @@ class Pump(Service):
         if announce is not None:
             self._asleep = announce
         # Held first, settled second: a heartbeat in between must not find a claimed task that is not held.
-        if reply.claimed is not None:
-            for task in _claimed.decode(reply.claimed):
-                self._lease.held[task.id] = task.epoch
+        claimed = [] if reply.claimed is None else _claimed.decode(reply.claimed)
+        for task in claimed:
+            self._lease.held[task.id] = task.epoch
         self._lease.settle(seq)
-        return reply
+        return reply, claimed
 
-    async def _take(self, batch: list[Ended], reply: Pumped) -> int:
-        """Bring our books in line with the reply, and start what was claimed."""
-        if batch:
-            settled = set(reply.settled)
-            for ended in batch:
-                task = ended.attempt.task
-                self._let_go(task)
-                if task.id in settled or (ended.sent > 1 and await self._was_settled(task)):
-                    self._tell(ended.attempt, ended.transition)
-                else:
-                    self._tell_stale(ended.attempt)
-        if reply.claimed is None:
-            return 0
-        claimed = _claimed.decode(reply.claimed)
-        if not self._lease.trust:
+    async def _close_books(self, batch: list[Ended], reply: Pumped) -> None:
+        """Let go of what was sent, and tell how it ended."""
+        settled = set(reply.settled)
+        for ended in batch:
+            task = ended.attempt.task
+            self._let_go(task)
+            if task.id in settled or (ended.sent > 1 and await self._was_settled(task)):
+                self._tell(ended.attempt, ended.transition)
+            else:
+                self._tell_stale(ended.attempt)
+
+    def _start_all(self, claimed: list[ClaimedTask]) -> None:
+        if claimed and not self._lease.trust:
             raise LeaseLost("the claim came back after the lease may have ended")
         for task in claimed:
             self._start(task)
-        return len(claimed)
 
     def _next_rest(self, reply: Pumped, room: int, *, claimed: int, fresh: bool) -> float | None:
         """How long to rest after this answer. None: until an attempt ends or somebody wakes us."""
@@ -286,8 +285,8 @@ class Pump(Service):
                     self._let_go(ended.attempt.task)
 
     async def _settle_alone(self, ended: Ended) -> None:
-        reply = await self._ask([ended], 0, False)
-        await self._take([ended], reply)
+        reply, _ = await self._ask([ended], 0, False)
+        await self._close_books([ended], reply)
 
 
 def _settlement(batch: list[Ended]) -> dict[str, Any]:

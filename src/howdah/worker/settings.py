@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import cast
 
 import msgspec
 
@@ -96,7 +97,7 @@ def _queues(queues: Queues) -> Mapping[str, int | Weight] | None:
     if isinstance(queues, str):
         limits[queues] = Weight()
     elif isinstance(queues, Mapping):
-        limits.update(queues)
+        limits.update(cast("Mapping[str, int | Weight]", queues))
     else:
         limits.update((name, Weight()) for name in queues)
     if not limits:

@@ -50,7 +50,7 @@ begin
     end if;
 
     -- MATERIALIZED, or the planner may run the LIMIT again and take more than `room`; the status is tested again
-    -- under the row lock; SKIP LOCKED lets two workers look at the same moment and take different rows.
+    -- under the row lock, and only there: in the UPDATE it would invite the partial index; SKIP LOCKED lets two workers look at the same moment and take different rows.
     with pick as materialized (
       select t.id from howdah.task t
        where t.status = 'queued' and t.queue = claim.queue and t.priority = at and t.run_at <= clock
@@ -63,7 +63,7 @@ begin
          set status = 'running', worker = claim.worker, claim_seq = claim.seq, claimed_at = clock,
              epoch = t.epoch + 1, attempt = t.attempt + 1, progress = null
         from pick
-       where t.id = pick.id
+       where t.id = any (array[pick.id])
       returning t.*
     )
     select array_agg(json_build_array(k.id, k.epoch, k.kind, k.queue, k.step, k.step_no, k.attempt, k.key, k.last_error, k.payload) order by k.run_at, k.id),

@@ -16,16 +16,21 @@ begin
     return;
   end if;
 
+  -- What is not held runs nowhere: asked to cancel, it ends here; the rest goes back.
+  perform howdah.lose(t.id, t.epoch, 'cancel', null, false) from howdah.task t
+   where t.worker = heartbeat.worker and t.status = 'running' and t.claim_seq <= heartbeat.settled and t.cancel_at is not null
+     and (t.id, t.epoch) not in (select h.id, h.epoch from unnest(heartbeat.held_ids, heartbeat.held_epochs) h (id, epoch));
   with unheld as materialized (
     select t.id, t.epoch from howdah.task t
-     where t.worker = heartbeat.worker and t.status = 'running' and t.claim_seq <= heartbeat.settled
-       and not exists (select from unnest(heartbeat.held_ids, heartbeat.held_epochs) h (id, epoch) where h.id = t.id and h.epoch = t.epoch)
-     order by t.id for no key update skip locked
+     where t.worker = heartbeat.worker and t.status = 'running' and t.claim_seq <= heartbeat.settled and t.cancel_at is null
+       -- NOT IN is hashed whatever the planner thinks of joins; neither column is ever null.
+       and (t.id, t.epoch) not in (select h.id, h.epoch from unnest(heartbeat.held_ids, heartbeat.held_epochs) h (id, epoch))
+       for no key update skip locked
   ), back as (
     update howdah.task t
-       set status = 'queued', worker = null, claim_seq = null, cancel_at = null, attempt = greatest(t.attempt - 1, 0)
+       set status = 'queued', worker = null, claim_seq = null, attempt = greatest(t.attempt - 1, 0)
       from unheld u
-     where t.id = u.id and t.epoch = u.epoch and t.worker = heartbeat.worker
+     where t.id = any (array[u.id]) and t.epoch = u.epoch and t.worker = heartbeat.worker
     returning t.id, t.queue
   )
   select coalesce(array_agg(b.id), '{}') into freed from back b;

@@ -9,9 +9,11 @@ begin
   if not found then
     return 0;
   end if;
+  perform howdah.lose(x.id, x.epoch, 'cancel', null, false)
+     from howdah.task x where x.worker = leave.worker and x.status = 'running' and x.cancel_at is not null order by x.id;
   -- Of claims whose reply never came, mostly: what the worker knew it held, it has settled.
-  update howdah.task t set status = 'queued', worker = null, claim_seq = null, cancel_at = null, attempt = greatest(t.attempt - 1, 0)
-   where t.id in (select x.id from howdah.task x where x.worker = leave.worker and x.status = 'running' order by x.id for no key update);
+  update howdah.task t set status = 'queued', worker = null, claim_seq = null, attempt = greatest(t.attempt - 1, 0)
+   where t.id in (select x.id from howdah.task x where x.worker = leave.worker and x.status = 'running' and x.cancel_at is null order by x.id for no key update);
   get diagnostics given_back = row_count;
   return given_back;
 end

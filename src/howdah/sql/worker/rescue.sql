@@ -3,6 +3,8 @@ create or replace function howdah.rescue(at_most int default 1000)
 returns table (dead int, rescued int, overdue int)
 language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+-- The workers have no index but their key, and before PostgreSQL 18 a scan that is off costs so much that it is compiled.
+set jit = off
 as $$
 #variable_conflict use_column
 declare

@@ -1,0 +1,126 @@
+"""How the program begins: help, suggestions, completion, and the words it shares with SQL and Python."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.resources import files
+
+import pytest
+
+from cli.shells import Shell
+from howdah import App, Client
+from howdah.cli.commands import COMMANDS
+
+NAMES = [command.name for commands in COMMANDS.values() for command in commands]
+
+# What each SQL function for people is called in the shell. None: it is part of another command, or for programs.
+WORDS = {
+    "cancel": "cancel",
+    "enqueue": "enqueue",
+    "pause": "pause",
+    "resume": "resume",
+    "retry": "retry",
+    "stop_workers": "stop",
+    "why": "why",
+    "bury": None,
+    "declare": None,
+    "enqueue_many": None,  # enqueue --many
+    "find": None,  # ls
+    "history": None,  # show
+    "known_kind": None,
+    "now": None,
+    "outcomes": None,
+    "put": None,
+    "wake": None,
+}
+
+
+def test_help_needs_neither_the_database_driver_nor_the_worker() -> None:
+    program = (
+        "import sys\nfrom howdah.cli import main\ntry: main(['--help'])\nexcept SystemExit as end: assert not end.code\n"
+        "heavy = {'psycopg', 'asyncio', 'uvloop', 'msgspec', 'howdah.app'} & set(sys.modules)\nassert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for name in NAMES:
+        assert f" {name} " in done.stdout
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_has_help_with_an_example(name: str, shell: Shell) -> None:
+    done = shell(name, "--help")
+    assert (done.code, done.err) == (0, "")
+    assert f"Example: howdah {name}" in done.out
+    help_line = next(command.help for commands in COMMANDS.values() for command in commands if command.name == name)
+    assert len(help_line) <= 60
+
+
+def test_the_version(shell: Shell) -> None:
+    done = shell("--version")
+    assert done.out.startswith("howdah 0.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["wroker"], 'Did you mean "worker"?'),
+        (["ls", "--stauts", "failed"], "Did you mean --status?"),
+        (["ls", "-o", "yaml"], '"table", "json", "jsonl", "ids"'),
+        (["show"], "requires an argument"),
+        (["show", "1", "2"], "too many arguments: 2"),
+        (["show", "x1"], "a task id is a whole number, not 'x1'"),
+        (["ls", "-s", "done"], "there is no status 'done'"),
+        (["ls", "-n", "0"], "limit must be a whole number from 1"),
+        (["retry"], "no task was named"),
+        (["cancel", "1", "--all"], "ids and filters were both given"),
+        (["enqueue", "welcome", "{"], "the payload is not JSON"),
+        (["enqueue", "welcome", "[42]"], "not a JSON object"),
+        (["enqueue", "welcome", '{"user_id": NaN}'], "NaN is not JSON"),
+        (["enqueue", "welcome", "--at", "noon"], "--at cannot be read as a time"),
+        (["enqueue", "welcome", "--delay", "soon"], "delay cannot be read"),
+        (["enqueue", "welcome", "--timeout", "3s"], "--timeout is for --wait"),
+        (["worker", "-q", "mail=ten"], "'ten' is not a whole number"),
+        (["worker", "-q", "mail", "-q", "mail*2"], "queue 'mail' was given twice"),
+        (["worker", "--processes", "0"], "processes must be a whole number from 1"),
+        (["worker", "--lease", "1ms"], "lease must be at least 1s"),
+    ],
+)  # fmt: skip
+def test_a_mistake_on_the_command_line_is_said_in_a_line_and_is_exit_code_2(
+    arguments: list[str], said: str, shell: Shell
+) -> None:
+    done = shell(*arguments)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("error: ")
+    assert said in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
+def test_completion_knows_all_commands(name: str, shell: Shell) -> None:
+    done = shell("completion", name)
+    assert done.code == 0
+    for command in NAMES:
+        assert command in done.out
+
+
+def test_where_there_never_was_a_database_nothing_is_created(shell: Shell) -> None:
+    done = shell("ls")
+    assert done.code == 1
+    assert "there is no database" in done.err
+    assert not (shell.folder / ".howdah").exists()
+
+
+def test_one_word_in_sql_python_and_shell() -> None:
+    functions = {entry.name.removesuffix(".sql") for entry in (files("howdah") / "sql" / "functions").iterdir()}
+    views = {entry.name.removesuffix(".sql") for entry in (files("howdah") / "sql" / "views").iterdir()}
+    assert functions == set(WORDS), "decide what the shell calls a new function"
+    for sql, shell_word in WORDS.items():
+        if shell_word is not None:
+            assert shell_word in NAMES
+            assert callable(getattr(App, sql))
+            assert callable(getattr(App, f"{sql}_sync"))
+    assert views == {"tasks", "queues", "workers"}
+    for view in views:
+        assert callable(getattr(Client, f"{view}_sync"))
+    assert {"queues", "workers"} < set(NAMES)
