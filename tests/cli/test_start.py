@@ -25,6 +25,7 @@ WORDS = {
     "why": "why",
     "bury": None,
     "declare": None,
+    "due": None,
     "enqueue_many": None,  # enqueue --many
     "find": None,  # ls
     "history": None,  # show

@@ -111,7 +111,7 @@ async def options() -> None:
     assert_type(plain.using(on_conflict="skip").enqueue_sync(42), Task[str] | None)
     await plain.using(delay="1h").enqueue("42")  # pyright: ignore[reportArgumentType]
     plain.using(dealy="1h")  # pyright: ignore[reportCallIssue]
-    plain.using(priority="high")  # pyright: ignore[reportArgumentType, reportCallIssue]
+    plain.using(priority="high")  # pyright: ignore[reportArgumentType]
     plain.using(on_conflict="ignore")  # pyright: ignore[reportArgumentType, reportCallIssue]
 
     assert_type(await context_last.using(delay="1h").enqueue(42), Task[str])
@@ -152,7 +152,7 @@ async def called_directly_it_is_the_function(ctx: Context) -> None:
     assert_type(await context_by_keyword(42, ctx=ctx), str)
     assert_type(blocking_context_last(42), str)
     await plain("42")  # pyright: ignore[reportArgumentType]
-    await context_first(42)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await context_first(42)  # pyright: ignore[reportCallIssue]
 
 
 @app.task  # pyright: ignore[reportArgumentType]

@@ -139,7 +139,8 @@ async def _watch(conn: Connection, run: str, fleet: Fleet, screen: Screen) -> No
             back = await _taken_back(conn, run, fleet, screen)
         if not now["queued"] + now["running"]:
             break
-        if not killed and (ended * 2 >= now["files"] or not now["queued"]):
+        # Half-way, or, with few files, as soon as they are all being examined.
+        if not killed and now["running"] and (ended * 2 >= now["files"] or not now["due"]):
             killed = await _kill_one(conn, run, fleet, screen)
         await asyncio.sleep(0.1 if killed else 0.02)
     if not killed:

@@ -17,6 +17,7 @@ select r.run, r.files,
        count(t.id) filter (where t.status = 'failed') as parked,
        count(t.id) filter (where t.status = 'running') as running,
        count(t.id) filter (where t.status = 'queued') as queued,
+       count(t.id) filter (where t.status = 'queued' and t.run_at <= clock_timestamp()) as due,
        coalesce(extract(epoch from clock_timestamp() - min(t.run_at) filter (where t.status = 'queued' and t.run_at <= clock_timestamp())), 0)::float8 as waiting
   from howdah_demo.run r
   left join howdah.task t on t.kind = 'demo.file' and t.queue = 'demo' and t.payload ->> 'run' = r.run

@@ -132,9 +132,11 @@ class Pump(Service):
         return self._next_rest(reply, room, claimed=len(claimed), fresh=fresh)
 
     def _room(self) -> int:
+        """How many tasks to ask for now: half of the concurrency at most, so that one half runs while the other is fetched."""
         if self.stopping:
             return 0
-        return max(self._house.settings.concurrency - len(self.running) - self._house.threads.stuck, 0)
+        most = self._house.settings.concurrency
+        return max(min(most - len(self.running) - self._house.threads.stuck, (most + 1) // 2), 0)
 
     async def _ask(self, batch: list[Ended], room: int, fresh: bool) -> tuple[Pumped, list[ClaimedTask]]:
         announce, self._announce = self._announce, None

@@ -21,7 +21,8 @@ begin
      order by c.relname
   loop
     continue when part.until > clock;
-    if part.until + case part.parent when 'event' then retain.events else coalesce(longest, '7 days') end < clock then
+    -- In parentheses: IF reads as far as the first THEN outside of them.
+    if (part.until + case part.parent when 'event' then retain.events else coalesce(longest, '7 days') end) < clock then
       execute format('drop table howdah.%I', part.name);
       dropped := dropped + 1;
     end if;
