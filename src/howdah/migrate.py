@@ -162,7 +162,7 @@ _SETTINGS = (
     "set local client_min_messages = warning",
     "set local search_path = pg_catalog",
 )
-_COMMENT = "comment on schema howdah is 'Durable tasks. https://github.com/howdah/howdah'"
+_COMMENT = "comment on schema howdah is 'Durable tasks: howdah. Start with the comments of the functions: \\df+ howdah.*'"
 # What this transaction did not write has no file any more. Triggers go with their function.
 _DROP_STALE = """
 do $$

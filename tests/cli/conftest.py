@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import servers
 from cli.shells import Shell
 from howdah import Client
 from waiting import until_sync
@@ -39,6 +40,14 @@ async def patient(ctx: Context, word: str = "go on") -> str:
         await asyncio.sleep(0.01)
     return word
 '''
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[servers.Server]:
+    """One is enough: to the shell all PostgreSQL are alike, and the rest of the tests run on each."""
+    running = next(iter(servers.available().values()))()
+    yield running
+    running.stop()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from datetime import datetime
@@ -170,11 +171,11 @@ def test_on_a_terminal_it_is_a_table_that_data_cannot_draw_in(howdah: Shell) -> 
     done = howdah.on_a_terminal("ls")
     assert "\x1b[31mfailed" in done.out
     assert "ValueError: no such \\e[31mfile\\e[0m [bold]" in done.out
-    assert " ago " in done.out
+    assert re.search(r" (now|\ds ago) ", done.out)
     plain = howdah.on_a_terminal("ls", env={"NO_COLOR": "1"})
     assert "\x1b[31m" not in plain.out
-    narrow = howdah.on_a_terminal("ls", columns=60, env={"NO_COLOR": "1", "TERM": "dumb"})
-    assert all(len(line) <= 60 for line in narrow.out.splitlines())
+    narrow = howdah.on_a_terminal("ls", columns=60, env={"NO_COLOR": "1"})
+    assert all(len(re.sub(r"\x1b\[\d*m", "", line)) <= 60 for line in narrow.out.splitlines())
     assert "…" in narrow.out
 
     shown = howdah.on_a_terminal("show", bad).out

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from cli.conftest import TASKS
 from cli.shells import Shell
 from howdah import Client
 from waiting import until_sync
@@ -76,7 +75,7 @@ def test_the_app_is_found(how: str, howdah: Shell) -> None:
         case "howdah.toml":
             (howdah.folder / "howdah.toml").write_text('app = "shop.jobs"')
         case _:
-            (howdah.folder / "main.py").write_text("from shop.jobs import app")
+            (howdah.folder / "main.py").write_text("from shop.jobs import app  # howdah's\n")
             (howdah.folder / "app.py").write_text("raise SystemExit('of another framework')")
     done = howdah("worker", "--until-idle", *arguments)
     assert done.code == 0, done.err
@@ -231,7 +230,3 @@ def test_until_idle_ends_all_of_them(howdah: Shell, client: Client) -> None:
     assert done.code == 0, done.err
     assert "10 in each of 2 workers" in done.err
     assert {task.status for task in client.tasks_sync(limit=500)} == {"succeeded"}
-
-
-def test_the_module_in_tests_is_what_a_newcomer_writes() -> None:
-    compile(TASKS, "tasks.py", "exec")

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import asyncpg
+import django
 import django.conf
 import psycopg
 import sqlalchemy as sa
@@ -220,6 +221,7 @@ class Django(Caller):
     async def open(self, dsn: str, stack: AsyncExitStack) -> None:
         if not django.conf.settings.configured:
             django.conf.settings.configure()
+            django.setup()
         parts = conninfo_to_dict(dsn)
         database = {
             "ENGINE": "django.db.backends.postgresql",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +20,15 @@ from psycopg_pool import AsyncConnectionPool
 
 from howdah import App
 from howdah.db.pool import Database
-from howdah.errors import CannotConnect, InvalidOption, KeyConflict, SchemaMismatch, TaskNotFound, UnknownKind, WrongStatus
+from howdah.errors import (
+    CannotConnect,
+    InvalidOption,
+    KeyConflict,
+    SchemaMismatch,
+    TaskNotFound,
+    UnknownKind,
+    WrongStatus,
+)
 
 # Beside its user, and not in a package: the tests are imported one by one.
 sys.path.insert(0, str(Path(__file__).parent))
@@ -38,6 +47,14 @@ def handlers(dsn: str) -> SimpleNamespace:
         return name
 
     return SimpleNamespace(app=app, welcome=welcome)
+
+
+@pytest.fixture
+def nobody(conn: psycopg.Connection) -> Iterator[str]:
+    """A role with no rights."""
+    conn.execute("create role howdah_tests_nobody")
+    yield "howdah_tests_nobody"
+    conn.execute("drop role howdah_tests_nobody")
 
 
 @pytest.fixture(params=KINDS)
@@ -120,9 +137,9 @@ async def test_errors_arrive_as_howdahs_own_and_name_what_they_are_about(
     keyed = handlers.welcome.using(connection=caller.connection, key="k")
     holder = await caller.verb(keyed, "enqueue", "a")
 
+    again = handlers.welcome.using(connection=caller.connection, key="k", on_conflict="raise")
     with pytest.raises(KeyConflict, match=f"key 'k' is held by task {holder.id}") as conflict:
         async with caller.savepoint():
-            again = handlers.welcome.using(connection=caller.connection, key="k", on_conflict="raise")
             await caller.verb(again, "enqueue", "b")
     assert conflict.value.task_id == holder.id
     assert conflict.value.hint is not None
@@ -181,7 +198,9 @@ async def test_by_name_the_kinds_defaults_apply(
     assert tasks(conn, "id, queue, priority, payload") == [(task.id, "far", 7, {"text": AWKWARD})]
 
 
-@pytest.mark.parametrize("kind", ["psycopg", "psycopg async", "asyncpg", "sqlalchemy AsyncSession asyncpg", "django proxy"])
+@pytest.mark.parametrize(
+    "kind", ["psycopg", "psycopg async", "asyncpg", "sqlalchemy AsyncSession asyncpg", "django proxy"]
+)
 async def test_a_database_without_howdah_says_migrate(kind: str, empty_dsn: str) -> None:
     app = App(empty_dsn)
 
@@ -196,21 +215,15 @@ async def test_a_database_without_howdah_says_migrate(kind: str, empty_dsn: str)
             assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("kind", ["psycopg", "psycopg async", "asyncpg", "sqlalchemy AsyncSession asyncpg", "django proxy"])
-async def test_a_user_without_rights_is_told_which(
-    kind: str, dsn: str, handlers: SimpleNamespace, conn: psycopg.Connection
-) -> None:
+@pytest.mark.parametrize(
+    "kind", ["psycopg", "psycopg async", "asyncpg", "sqlalchemy AsyncSession asyncpg", "django proxy"]
+)
+async def test_a_user_without_rights_is_told_which(kind: str, dsn: str, handlers: SimpleNamespace, nobody: str) -> None:
     async with open_caller(kind, dsn) as caller:
-        await caller.scalar("create role howdah_nobody; select 1" if kind == "never" else "select 1")
-        await _execute(caller, "create role howdah_nobody")
-        await _execute(caller, "set local role howdah_nobody")
+        await caller.scalar(f"select set_config('role', '{nobody}', true)")
         with pytest.raises(CannotConnect, match="permission denied for schema howdah"):
             async with caller.savepoint():
                 await caller.verb(handlers.welcome.using(connection=caller.connection), "enqueue", "a")
-
-
-async def _execute(caller: Caller, statement: str) -> None:
-    await caller.scalar(f"do $$ begin execute '{statement}'; end $$")
 
 
 # ── psycopg, as people set it up ──
@@ -275,12 +288,12 @@ def test_settings_of_the_session_change_nothing(dsn: str, handlers: SimpleNamesp
         handlers.welcome.using(connection=theirs, delay="1d 2h").enqueue_many_sync([(AWKWARD,)])
     assert tasks(conn, "payload ->> 'name'") == [AWKWARD] * 3
     assert tasks(conn, "run_at")[:2] == [at, at]
-    assert tasks(conn, "run_at - created_at between '25:59' and '26:01'") [2]
+    assert tasks(conn, "run_at - created_at between '25:59' and '26:01'")[2]
 
 
 def test_inside_a_pipeline(dsn: str, handlers: SimpleNamespace, conn: psycopg.Connection) -> None:
     with psycopg.connect(dsn) as theirs, theirs.pipeline():
-        theirs.execute("create table own (n int)")
+        theirs.execute("create table public.own (n int)")
         handlers.welcome.using(connection=theirs).enqueue_sync("a")
     assert len(tasks(conn)) == 1
 
@@ -288,8 +301,6 @@ def test_inside_a_pipeline(dsn: str, handlers: SimpleNamespace, conn: psycopg.Co
 async def test_two_coroutines_on_one_connection_get_their_own_answers(
     dsn: str, handlers: SimpleNamespace, conn: psycopg.Connection
 ) -> None:
-    import asyncio
-
     async with await psycopg.AsyncConnection.connect(dsn) as theirs:
         ours = handlers.welcome.using(connection=theirs)
         made = await asyncio.gather(*(ours.enqueue(str(n)) for n in range(20)))
@@ -316,14 +327,14 @@ def test_a_scoped_session_and_rows_of_their_own_flushed_together(
 ) -> None:
     engine = sa.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(dsn))
     session = sa.orm.scoped_session(sa.orm.sessionmaker(engine))
-    session.execute(sa.text("create table own (n int)"))
-    session.execute(sa.text("insert into own values (1)"))
+    session.execute(sa.text("create table public.own (n int)"))
+    session.execute(sa.text("insert into public.own values (1)"))
     handlers.welcome.using(connection=session).enqueue_sync("a")
     session.commit()
     session.remove()
     engine.dispose()
     assert len(tasks(conn)) == 1
-    assert conn.execute("select n from own").fetchall() == [(1,)]
+    assert conn.execute("select n from public.own").fetchall() == [(1,)]
 
 
 # ── what is no connection ──
@@ -371,8 +382,8 @@ async def test_what_is_no_connection_is_refused_by_its_type(handlers: SimpleName
 
 def test_a_connection_to_another_database_system_is_refused(handlers: SimpleNamespace) -> None:
     engine = sa.create_engine("sqlite://")
-    with engine.connect() as theirs, pytest.raises(InvalidOption, match="connection to sqlite.*PostgreSQL"):
+    with engine.connect() as theirs, pytest.raises(InvalidOption, match=r"connection to sqlite.*PostgreSQL"):
         handlers.welcome.using(connection=theirs)
-    with sa.orm.Session(engine) as session, pytest.raises(InvalidOption, match="connection to sqlite.*PostgreSQL"):
+    with sa.orm.Session(engine) as session, pytest.raises(InvalidOption, match=r"connection to sqlite.*PostgreSQL"):
         handlers.welcome.using(connection=session)
     engine.dispose()

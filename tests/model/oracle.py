@@ -152,9 +152,9 @@ class Oracle:
         lease.until = self.clock + TTL
         freed = set()
         for task in self._of(worker):
-            if (task.id, task.epoch) not in held and task.claim_seq is not None and task.claim_seq <= settled:
-                if self._unspent(task):
-                    freed.add(task.id)
+            unheld = (task.id, task.epoch) not in held and (task.claim_seq or 0) <= settled
+            if unheld and self._unspent(task):
+                freed.add(task.id)
         return True, {task.id for task in self._of(worker) if task.cancel}, freed
 
     def leave(self, worker: UUID) -> int:
@@ -208,10 +208,9 @@ class Oracle:
             self._end(task, "cancelled")
             return
         parks = task.attempt >= MAX_ATTEMPTS or (counts and task.lost + 1 > MAX_LOST)
+        wait = 2 ** (task.attempt - 1)
         if counts:
             wait = 5 * 2 ** min(task.lost, 10) if task.lost else 0
-        else:
-            wait = 2 ** (task.attempt - 1)
         self._leave(task, "failed" if parks else "queued")
         task.lost += counts
         said = "WorkerLost" if counts else "TimeoutError"

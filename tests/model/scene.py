@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta, timezone
+from concurrent.futures import Future
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
@@ -17,7 +19,7 @@ from howdah.db.pool import Database, run_on_sync
 R = TypeVar("R")
 TTL = timedelta(seconds=30)
 # Far from the start of the server: rescue waits for a lease after that.
-BEGIN = datetime(2100, 1, 1, tzinfo=timezone.utc)
+BEGIN = datetime(2100, 1, 1, tzinfo=UTC)
 
 KINDS = {
     "plain": {"max_attempts": 3, "max_lost": 1, "retry_delay": "1 s", "retry_factor": 2, "retry_max": "10 min"},
@@ -48,7 +50,8 @@ do $$ declare part regclass; begin
 end $$;
 """
 _WIPE = "; ".join(
-    f"delete from howdah.{table}" for table in ("task", "archive", "event", "worker", "queue", "test_effect", "test_clock")
+    f"delete from howdah.{table}"
+    for table in ("task", "archive", "event", "worker", "queue", "test_effect", "test_clock")
 )
 
 # What must be true of every row whenever nothing is under way; each row of the answer is a breach.
@@ -114,7 +117,9 @@ class Scene:
 
     # ── the calls, with what does not matter filled in ──
 
-    def put(self, kind: str = "plain", key: str | None = None, on_conflict: str = "return", **options: Any) -> int | None:
+    def put(
+        self, kind: str = "plain", key: str | None = None, on_conflict: str = "return", **options: Any
+    ) -> int | None:
         return self.run(put(kind, key, on_conflict, **options))
 
     def register(self) -> UUID:
@@ -134,9 +139,17 @@ class Scene:
         return next(iter(self.rows("select * from howdah.tasks where id = %s", task_id)), {})
 
 
-def put(kind: str, key: str | None, on_conflict: str, *, payload: str = "{}", priority: int = 0, delay: float = 0) -> Call[Any]:
+def put(
+    kind: str, key: str | None, on_conflict: str, *, payload: str = "{}", priority: int = 0, delay: float = 0
+) -> Call[Any]:
     task = NewTask(
-        kind, payload, queue="default", priority=priority, delay=timedelta(seconds=delay), key=key, on_conflict=on_conflict
+        kind,
+        payload,
+        queue="default",
+        priority=priority,
+        delay=timedelta(seconds=delay),
+        key=key,
+        on_conflict=on_conflict,
     )
     return calls.enqueue(task, defaults_known=True)
 
@@ -168,3 +181,12 @@ def settle(worker: UUID, transitions: Sequence[dict[str, Any]], seq: int = 99, *
 
 def done(worker: UUID, *held: tuple[int, int], seq: int = 99) -> Call[Pumped]:
     return calls.pump(worker, seq, done=pairs(held))
+
+
+def until_blocked_or_done(watcher: psycopg.Connection[Any], pid: int, under_way: Future[Any]) -> None:
+    """Return once this has ended, or its backend waits for a lock."""
+    deadline = time.monotonic() + 30
+    while not under_way.done():
+        if watcher.execute("select pg_blocking_pids(%s) <> '{}' as blocked", [pid]).fetchall()[0]["blocked"]:
+            return
+        assert time.monotonic() < deadline, "neither blocked nor done"

@@ -6,9 +6,8 @@ again by themselves: they are given their next turn before the comparison.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -16,12 +15,13 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from model.scene import Scene, claim, done, put, settle, transition
 
 from howdah import calls
 from howdah.calls import Call
-from howdah.db.pool import run_on_sync
+from howdah.db.pool import Database, run_on_sync
 from howdah.errors import HowdahError
+from howdah.migrate import migrate
+from model.scene import Scene, claim, done, put, settle, transition, until_blocked_or_done
 
 
 class Cast(NamedTuple):
@@ -143,9 +143,12 @@ def perform(name: str, conn: psycopg.Connection[Any], cast: Cast) -> Any:
 
 _TABLES = ("task", "archive", "event", "worker", "test_effect", "test_clock")
 _LOOK = """
-select (select jsonb_agg(to_jsonb(t) - 'created_at' - 'id' || jsonb_build_object('new', t.id <> %(task)s) order by t.id) from howdah.task t) as task,
-       (select jsonb_agg(to_jsonb(a) - 'created_at' - 'id' || jsonb_build_object('new', a.id <> %(task)s) order by a.id) from howdah.archive a) as archive,
-       (select jsonb_agg(jsonb_build_array(w.id, w.status, w.lease_until, w.asleep) order by w.id) from howdah.worker w) as worker,
+select (select jsonb_agg(to_jsonb(t) - 'created_at' - 'id' || jsonb_build_object('new', t.id <> %(task)s) order by t.id)
+          from howdah.task t) as task,
+       (select jsonb_agg(to_jsonb(a) - 'created_at' - 'id' || jsonb_build_object('new', a.id <> %(task)s) order by a.id)
+          from howdah.archive a) as archive,
+       (select jsonb_agg(jsonb_build_array(w.id, w.status, w.lease_until, w.asleep) order by w.id)
+          from howdah.worker w) as worker,
        (select count(*) from howdah.test_effect) as effects,
        (select jsonb_agg(e.type order by e.id) from howdah.event e) as events
 """
@@ -193,20 +196,9 @@ class Stage:
 helper = ThreadPoolExecutor(2)
 
 
-def until_blocked_or_done(watcher: psycopg.Connection[Any], pid: int, *waiting: Future[Any]) -> None:
-    deadline = time.monotonic() + 30
-    while not waiting[0].done():
-        if watcher.execute("select pg_blocking_pids(%s) <> '{}' as blocked", [pid]).fetchall()[0]["blocked"]:
-            return
-        assert time.monotonic() < deadline, "neither blocked nor done"
-
-
 @pytest.fixture(scope="module")
 def stage(server: Any) -> Iterator[Stage]:
     """One database for all pairs."""
-    from howdah.db.pool import Database
-    from howdah.migrate import migrate
-
     server.create_database("howdah_interleavings")
     dsn = server.dsn("howdah_interleavings")
     migrate(Database(dsn))

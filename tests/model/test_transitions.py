@@ -18,12 +18,19 @@ from uuid import UUID
 import psycopg
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
-from model.oracle import MAX_ATTEMPTS, TIMEOUT, Held, Lease, Oracle, Task
-from model.scene import KINDS, TTL, Scene, claim, claimed, pairs, put
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from howdah import calls
 from howdah.errors import HowdahError, LeaseLost
+from model.oracle import MAX_ATTEMPTS, TIMEOUT, Held, Lease, Oracle, Task
+from model.scene import KINDS, TTL, Scene, claim, claimed, pairs, put
 
 MARGIN = timedelta(seconds=8)
 EXAMPLES = int(os.environ.get("HOWDAH_EXAMPLES", "150"))
@@ -185,7 +192,11 @@ class Transitions(RuleBasedStateMachine):
     # ── claims and ends of attempts ──
 
     @precondition(lambda self: self.up(idle=True) and any(t.status == "queued" for t in self.oracle.live.values()))
-    @rule(data=st.data(), room=st.integers(1, 3), fate=st.sampled_from(["answered", "answered", "lost", "late", "given up"]))
+    @rule(
+        data=st.data(),
+        room=st.integers(1, 3),
+        fate=st.sampled_from(["answered", "answered", "lost", "late", "given up"]),
+    )
     def claim(self, data: st.DataObject, room: int, fate: str) -> None:
         worker = self.any_worker(data, idle=True)
         worker.seq += 1
@@ -334,7 +345,9 @@ class Transitions(RuleBasedStateMachine):
             row = archive[task_id] | {"last_error": (archive[task_id]["last_error"] or "").split(":")[0] or None}
             assert row["status"] == status
             assert [row[name] for name in columns] == [getattr(task, name) for name in columns]
-        leases = {row["id"]: (row["lease_until"], row["status"]) for row in self.scene.rows("select * from howdah.worker")}
+        leases = {
+            row["id"]: (row["lease_until"], row["status"]) for row in self.scene.rows("select * from howdah.worker")
+        }
         assert leases == {w: (x.until, "live" if x.live else "dead") for w, x in self.oracle.leases.items()}
 
         assert found.keys() | archive.keys() | self.oracle.forgotten == self.accepted, "lost, or invented"

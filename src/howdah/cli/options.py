@@ -99,7 +99,10 @@ def target(dsn: str | None) -> str:
     hosts, ports = host.split(","), port.split(",")
     if len(ports) == 1:
         ports *= len(hosts)
-    return ",".join(f"{each}:{number}" for each, number in zip(hosts, (each or "5432" for each in ports), strict=False)) + f"/{database}"
+    return (
+        ",".join(f"{each}:{number}" for each, number in zip(hosts, (each or "5432" for each in ports), strict=False))
+        + f"/{database}"
+    )
 
 
 def statuses(given: Sequence[str] | None) -> list[str] | None:

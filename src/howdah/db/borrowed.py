@@ -77,9 +77,13 @@ def _family(given: type[Any]) -> Family | None:
 
 async def run(connection: Any, call: Call[R]) -> R:
     """Make this call in the caller's transaction. Sync connections are taken too: they block, as they always do."""
-    if family(connection) == "psycopg-async":
-        return await run_on(connection, call)
-    return call.read(await _execute(connection, statement(call)))
+    match family(connection):
+        case "psycopg-async":
+            return await run_on(connection, call)
+        case "psycopg":
+            return run_on_sync(connection, call)
+        case _:
+            return call.read(await _execute(connection, statement(call)))
 
 
 def run_sync(connection: Any, call: Call[R]) -> R:

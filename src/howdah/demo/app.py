@@ -41,7 +41,7 @@ def examine(ctx: Context, run: str, folder: str, path: str, pace: float = 0) -> 
     """
     content = (Path(folder) / path).read_bytes()
     text = _text(path, content)
-    functions, classes, identifiers = _python(text) if path.endswith(".py") else _prose(text)
+    functions, classes, identifiers = _python(path, text) if path.endswith(".py") else _prose(text)
     time.sleep(pace)
 
     @ctx.on_commit  # in the transaction that ends this task: this row is written exactly as often as the task ends
@@ -70,10 +70,10 @@ def _text(path: str, content: bytes) -> str:
         raise UnicodeError(str(error)) from None
 
 
-def _python(text: str) -> tuple[int, int, Counter[str]]:
+def _python(path: str, text: str) -> tuple[int, int, Counter[str]]:
     try:
         with parser:
-            tree = ast.parse(text)
+            tree = ast.parse(text, filename=path)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         # No use to try again: Fail parks it at once.
         raise Fail(f"broken syntax: {error}") from error

@@ -142,7 +142,7 @@ async def _watch(conn: Connection, run: str, fleet: Fleet, screen: Screen) -> No
         # Half-way, or, with few files, as soon as they are all being examined.
         if not killed and now["running"] and (ended * 2 >= now["files"] or not now["due"]):
             killed = await _kill_one(conn, run, fleet, screen)
-        await asyncio.sleep(0.1 if killed else 0.02)
+        await asyncio.sleep(0.1)
     if not killed:
         screen.event("no worker was killed: none held a task when half of the files were done")
 
@@ -181,9 +181,9 @@ async def _taken_back(conn: Connection, run: str, fleet: Fleet, screen: Screen) 
     query = "select count(*) as tasks, max(seconds) as seconds from howdah_demo.taken_back where run = %s"
     now = await _one(conn, query, run)
     if now["tasks"]:
-        others = " and ".join(map(str, fleet.numbers()))
+        others = " or ".join(map(str, fleet.numbers()))
         screen.event(
-            f"{_tasks(now['tasks'])} taken back after {now['seconds']:.1f} s, for worker {others}; nothing to do for you"
+            f"{_tasks(now['tasks'])} taken back after {now['seconds']:.1f} s, now for worker {others}; nothing to do for you"
         )
     return bool(now["tasks"])
 

@@ -1,0 +1,266 @@
+"""The plans of the hot statements, which decide whether howdah is fast: held, not hoped for (design §10, reliability F31).
+
+The statements are inside PL/pgSQL, so auto_explain tells how they ran. A plan that was made when the table was small is
+kept by the session: the worst case is a worker that started on an empty database, just before a million tasks arrived.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import psycopg
+import pytest
+from sql.protocol import Claimed, Worker, ask, declare
+
+BATCH = 100
+MANY = 1_000_000
+
+
+class Scan(NamedTuple):
+    """One way the rows of howdah.task were reached: those that fitted and those that did not."""
+
+    how: str
+    index: str | None
+    touched: float
+    buffers: int
+
+
+@dataclass
+class Ran:
+    """How the statements of one call ran."""
+
+    scans: list[Scan]
+    sorted_rows: float
+    other_seq_scans: list[str]
+
+    @property
+    def indexes(self) -> set[str | None]:
+        return {scan.index for scan in self.scans if scan.touched}
+
+    @property
+    def touched(self) -> float:
+        return sum(scan.touched for scan in self.scans)
+
+    def buffers(self, index: str | None = None) -> int:
+        return sum(scan.buffers for scan in self.scans if index in (None, scan.index))
+
+
+class Explained:
+    """A worker whose calls are explained."""
+
+    def __init__(self, conn: psycopg.Connection, kinds: tuple[str, ...] = ("job",)) -> None:
+        self.worker = Worker(conn, kinds)
+        self.plans: list[dict[str, Any]] = []
+        conn.execute("load 'auto_explain'")
+        for setting, value in {
+            "log_min_duration": "0",
+            "log_nested_statements": "on",
+            "log_analyze": "on",
+            "log_buffers": "on",
+            "log_timing": "off",
+            "log_format": "json",
+        }.items():
+            conn.execute(f"set auto_explain.{setting} = {value}".encode())
+        conn.add_notice_handler(self._keep)
+
+    def _keep(self, notice: psycopg.errors.Diagnostic) -> None:
+        text = notice.message_primary or ""
+        if "{" in text:
+            self.plans.append(json.loads(text[text.index("{") :])["Plan"])
+
+    def __call__(self, act: Any, *arguments: Any, **options: Any) -> tuple[Any, Ran]:
+        """What a call answers, and how it ran."""
+        self.plans.clear()
+        self.worker.conn.execute("set client_min_messages = log")
+        answer = act(*arguments, **options)
+        self.worker.conn.execute("set client_min_messages = warning")
+        nodes = [node for plan in self.plans for node in _nodes(plan)]
+        assert nodes, "auto_explain said nothing"
+        scans = [_scan(node) for node in nodes if node.get("Relation Name") == "task" and "Scan" in node["Node Type"]]
+        return answer, Ran(
+            scans,
+            sorted_rows=max((node["Actual Rows"] for node in nodes if node["Node Type"] == "Sort"), default=0),
+            other_seq_scans=[node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"],
+        )
+
+    def claim(self, room: int = BATCH, *, fresh: bool = True) -> tuple[list[Claimed], Ran]:
+        return self(self.worker.claim, room, fresh=fresh)
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from _nodes(child)
+
+
+def _scan(node: dict[str, Any]) -> Scan:
+    removed = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
+    return Scan(
+        node["Node Type"],
+        node.get("Index Name"),
+        (node["Actual Rows"] + removed) * node["Actual Loops"],
+        node["Shared Hit Blocks"] + node["Shared Read Blocks"],
+    )
+
+
+def load(conn: psycopg.Connection, rows: int, **columns: str) -> None:
+    """Tasks by the thousand; each column as an SQL expression over n = 1, 2, 3 …"""
+    given = {"kind": "'job'", "queue": "'default'", "priority": "0", "run_at": "now() - interval '1 s'"} | columns
+    conn.execute(
+        f"insert into howdah.task ({', '.join(given)}) select {', '.join(given.values())} from generate_series(1, {rows}) n".encode()
+    )
+
+
+def turn(explained: Explained, expected: int = BATCH) -> None:
+    """One turn of a busy worker, claim to settle, with all that is promised of its plans."""
+    worker = explained.worker
+    claimed, ran = explained.claim()
+    assert len(claimed) == expected
+    # A seek for each priority and for the next due time, beside the rows themselves.
+    frugal(ran, returned=expected, indexes={"task_claim", "task_pkey"})
+    assert ran.sorted_rows <= max(expected, 2)  # 2: the rounds of the one lane
+
+    (_, ran), batch = explained(worker.beat, *claimed), max(expected, 1)
+    frugal(ran, returned=batch, indexes={"task_worker"})
+
+    ids, epochs = [task.id for task in claimed], [task.epoch for task in claimed]
+    report = "select howdah.report(%s, %s, %s, %s::jsonb[])"
+    _, ran = explained(worker.conn.execute, report, [worker.id, ids, epochs, ["{}"] * len(ids)])
+    frugal(ran, returned=batch, indexes={"task_pkey"})
+
+    third = len(claimed) // 3
+    settled, ran = explained(worker.done, *claimed[:third])
+    assert len(settled) == third
+    frugal(ran, returned=max(third, 1), indexes={"task_pkey"})
+    gone = claimed[third : 2 * third]
+    gone_ids, gone_epochs = [task.id for task in gone], [task.epoch for task in gone]
+    answer, ran = explained(worker.pump, gone_ids=gone_ids, gone_epochs=gone_epochs)
+    assert len(answer["settled"]) == third
+    frugal(ran, returned=max(third, 1), indexes={"task_pkey"})
+
+    rest = claimed[2 * third :]
+    settled, ran = explained(worker.end, *rest, to="queued", attempts="reset", delay=3600, event="step")
+    assert len(settled) == len(rest)
+    frugal(ran, returned=max(len(rest), 1), indexes={"task_pkey"})
+
+    # Nobody is dead and nothing is overdue: the chore that every worker repeats costs nothing.
+    _, ran = explained(worker.conn.execute, "select * from howdah.rescue()")
+    assert ran.touched <= batch * 20
+    queues, ran = explained(ask, worker.conn, "select array_agg(q) from howdah.waiting_queues() q")
+    assert queues in (None, ["default"])
+    frugal(ran, returned=1, indexes={"task_claim"})
+
+
+def frugal(ran: Ran, *, returned: int, indexes: set[str]) -> None:
+    assert [scan for scan in ran.scans if scan.how == "Seq Scan"] == []
+    assert "archive" not in " ".join(ran.other_seq_scans)
+    assert ran.indexes <= indexes, ran.scans
+    assert ran.touched <= 20 * returned, ran.scans
+    assert ran.buffers() <= 20 * returned + 200, ran.scans
+
+
+@pytest.fixture
+def explained(own_conn: psycopg.Connection) -> Explained:
+    declare(own_conn, {"name": "job"})
+    # The statistics are what each test makes them, not what autovacuum finds time for.
+    own_conn.execute("alter table howdah.task set (autovacuum_enabled = off)")
+    return Explained(own_conn)
+
+
+def test_the_plans_hold_from_an_empty_table_to_a_million_tasks(explained: Explained) -> None:
+    conn = explained.worker.conn
+    conn.execute("analyze howdah.task")
+    turn(explained, expected=0)
+    load(conn, 3)
+    conn.execute("analyze howdah.task")
+    turn(explained, expected=3)
+    load(conn, 1000)
+    turn(explained)
+    load(conn, MANY)
+    turn(explained)  # by the plans of an empty table
+    conn.execute("discard plans")
+    turn(explained)  # by new plans, from the statistics of an empty table
+    conn.execute("analyze howdah.task")
+    turn(explained)
+
+
+LATER = "case when n % 100 < 95 then now() + interval '1 day' else now() - interval '1 s' end"
+RUNNING = {
+    "status": "case when n % 100 < 95 then 'running' else 'queued' end",
+    "worker": "case when n % 100 < 95 then '{}'::uuid end",
+    "claim_seq": "case when n % 100 < 95 then 1 end",
+    "claimed_at": "now()",
+}
+
+
+@pytest.mark.parametrize("mostly", ["later", "running"])
+def test_the_plans_hold_when_most_tasks_cannot_be_claimed(explained: Explained, mostly: str) -> None:
+    conn = explained.worker.conn
+    conn.execute("analyze howdah.task")
+    turn(explained, expected=0)
+    if mostly == "later":  # and before all others when they are due
+        load(conn, 200_000, run_at=LATER, priority="case when n % 100 < 95 then 9 else 0 end")
+    else:
+        other = Worker(conn, ["job"])
+        load(conn, 200_000, **RUNNING | {"worker": RUNNING["worker"].format(other.id)})
+    turn(explained)
+    conn.execute("discard plans")
+    turn(explained)
+    conn.execute("analyze howdah.task")
+    turn(explained)
+
+
+def test_the_claim_passes_tasks_of_kinds_it_does_not_know_once(explained: Explained) -> None:
+    conn = explained.worker.conn
+    load(conn, 20_000, kind="'unknown'")
+    load(conn, 1000)
+    # From the start it has to walk past them; from its cursor it does not.
+    claimed, _ = explained.claim()
+    assert len(claimed) == BATCH
+    claimed, ran = explained.claim(fresh=False)
+    assert len(claimed) == BATCH
+    frugal(ran, returned=BATCH, indexes={"task_claim", "task_pkey"})
+
+
+def test_a_claim_never_takes_more_than_its_room(explained: Explained) -> None:
+    conn = explained.worker.conn
+    load(conn, 500, priority="n % 7")
+    # With the joins it likes taken away, the planner may run a LIMIT again and again, unless it is materialized.
+    conn.execute("set enable_material = off; set enable_hashjoin = off; set enable_mergejoin = off; set enable_indexscan = off")
+    assert [len(explained.worker.claim(room)) for room in (1, 2, 50, 100)] == [1, 2, 50, 100]
+    assert ask(conn, "select count(*) from howdah.task where status = 'running'") == 153
+
+
+def test_a_cursor_keeps_the_claim_out_of_the_dead_entries_of_a_pinned_snapshot(
+    explained: Explained, own_dsn: str
+) -> None:
+    worker = explained.worker
+    load(worker.conn, 20_000)
+    with psycopg.connect(own_dsn) as pinned:
+        pinned.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        pinned.execute("select from howdah.task limit 1")
+        _, first = explained.claim()
+        for _ in range(15):
+            worker.done(*worker.claim(1000, fresh=False))
+        cursors = worker.cursors
+        _, with_cursor = explained.claim(fresh=False)
+        _, without = explained.claim(fresh=True)
+    assert cursors
+    frugal(with_cursor, returned=BATCH, indexes={"task_claim", "task_pkey"})
+    assert with_cursor.buffers("task_claim") <= first.buffers("task_claim") * 2
+    assert without.buffers("task_claim") > with_cursor.buffers("task_claim") * 20  # or this test would prove nothing
+
+
+def test_what_appears_behind_the_cursor_is_found_from_the_start(explained: Explained) -> None:
+    worker = explained.worker
+    load(worker.conn, 20)
+    worker.claim(10)
+    load(worker.conn, 1, run_at="now() - interval '1 h'")
+    load(worker.conn, 1, priority="5")
+    by_cursor = worker.claim(1, fresh=False)
+    assert ask(worker.conn, "select priority from howdah.task where id = %s", [by_cursor[0].id]) == 5
+    assert len(worker.claim(100, fresh=False)) == 10
+    assert len(worker.claim(100, fresh=True)) == 1
