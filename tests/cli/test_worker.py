@@ -26,7 +26,7 @@ ONE_TASK = "from howdah import App\napp = App()\n@app.task()\nasync def {name}()
     [
         ("", "nope:app", "there is no module 'nope'", 2),
         ("", "no/such.py:app", "there is no file no/such.py", 2),
-        ("", "", "which app? no app.py, main.py or tasks.py here", 2),
+        ("", "", "which app? no app.py, main.py or tasks.py here that says howdah", 2),
         ("import howdah\napp = 3", "mine:app", "mine:app is not an App but a builtins.int", 2),
         ("from howdah import App\napi = App()", "mine:app", "mine has no 'app'; it has mine:api", 2),
         ("from howdah import App\na = App(); b = App()", "mine", "mine has mine:a, mine:b", 2),

@@ -12,12 +12,18 @@ import servers
 from howdah.db.pool import Database
 from howdah.migrate import migrate
 
+# DELETE, because TRUNCATE makes new files for every partition and index.
 _EMPTY = """
-do $$ begin
+do $$
+declare
+  relation regclass;
+begin
   perform pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid();
-  execute (select 'truncate ' || string_agg(oid::regclass::text, ', ') from pg_class
-            where relnamespace = 'howdah'::regnamespace and relkind in ('r', 'p') and not relispartition
-              and relname not in ('migration', 'installed'));
+  set local session_replication_role = replica;
+  for relation in select oid from pg_class where relnamespace = 'howdah'::regnamespace and relkind in ('r', 'p')
+                     and not relispartition and relname not in ('migration', 'installed') loop
+    execute format('delete from %s', relation);
+  end loop;
   drop schema public cascade;
   create schema public;
 end $$

@@ -258,6 +258,7 @@ class Transitions(RuleBasedStateMachine):
             if fate != "lost" and worker.held.get(held[0]) == held[1]:
                 del worker.held[held[0]]
 
+        worker.began.pop(held[0], None)  # its handler has ended; the task is held until that is answered
         self.send("outcome", arrive, later=fate == "late")
 
     # A rule is drawn as often as it has names.
@@ -366,7 +367,7 @@ class Transitions(RuleBasedStateMachine):
         """What its handlers run: one of kind timed ends by itself in time."""
         return [
             task_id
-            for task_id in worker.held
+            for task_id in worker.began.keys() & worker.held.keys()
             if (task := self.oracle.live.get(task_id)) is not None
             and (task.kind != "timed" or worker.began[task_id] + TIMEOUT > self.scene.clock)
         ]

@@ -8,11 +8,11 @@ from contextlib import ExitStack
 
 import psycopg
 import pytest
-import servers
-from sql.protocol import Worker, declare
 
+import servers
 from howdah.db.pool import Database
 from howdah.migrate import migrate
+from sql.protocol import Worker, declare
 
 _EMPTY = "; ".join(f"delete from howdah.{table}" for table in ("task", "archive", "event", "worker", "kind", "queue"))
 _numbers = itertools.count(1)

@@ -10,7 +10,9 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+
 from waiting import until_sync
+
 
 class Claimed(NamedTuple):
     """A task as `howdah.pump` hands it to a worker."""
@@ -37,17 +39,27 @@ class Worker:
         self.seq = 0
         self.cursors: dict[str, Any] = {}
         served = None if queues is None else json.dumps(dict.fromkeys(queues, 10))
-        conn.execute(
-            "select howdah.register(%s, '30 s', 'host', 7, '1', %s, %s, 10)", [self.id, served, self.kinds]
-        )
+        conn.execute("select howdah.register(%s, '30 s', 'host', 7, '1', %s, %s, 10)", [self.id, served, self.kinds])
 
     def pump(self, **arguments: Any) -> dict[str, Any]:
         """`howdah.pump` with what is given by name; the rest is nothing."""
         self.seq += 1
-        names = ("done_ids", "done_epochs", "results", "gone_ids", "gone_epochs", "transitions", "lanes", "room", "asleep")
+        names = (
+            "done_ids",
+            "done_epochs",
+            "results",
+            "gone_ids",
+            "gone_epochs",
+            "transitions",
+            "lanes",
+            "room",
+            "asleep",
+        )
         given = {"lanes": "[]", "room": 0} | arguments
         cursor = self.conn.execute(
-            "select settled, claimed, cursors, next_due from howdah.pump(%s, %s, " + ", ".join(["%s"] * len(names)) + ")",
+            "select settled, claimed, cursors, next_due from howdah.pump(%s, %s, "
+            + ", ".join(["%s"] * len(names))
+            + ")",
             [self.id, self.seq, *(given.get(name) for name in names)],
         )
         row = cursor.fetchone()

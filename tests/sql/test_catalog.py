@@ -7,9 +7,9 @@ import re
 import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
-from sql.protocol import ask
 
 from howdah.migrate import replaced
+from sql.protocol import ask
 
 
 def names(conn: psycopg.Connection, query: str) -> list[str]:
@@ -42,7 +42,9 @@ def test_every_trigger_is_explained_by_the_comment_of_its_function(conn: psycopg
 
 def test_every_error_has_a_hint(conn: psycopg.Connection) -> None:
     sources = conn.execute("select proname, prosrc from pg_proc where pronamespace = 'howdah'::regnamespace").fetchall()
-    raised = [(name, text) for name, source in sources for text in re.findall(r"errcode = 'HW\d+'.*?;\n", source, re.DOTALL)]
+    raised = [
+        (name, text) for name, source in sources for text in re.findall(r"errcode = 'HW\d+'.*?;\n", source, re.DOTALL)
+    ]
     assert len(raised) > 10
     # Only a worker sees HW008, and it knows what to do: register again.
     assert [(name, text) for name, text in raised if "hint = " not in text and "HW008" not in text] == []
@@ -50,7 +52,9 @@ def test_every_error_has_a_hint(conn: psycopg.Connection) -> None:
 
 def test_one_file_one_function_of_its_name(conn: psycopg.Connection) -> None:
     found = names(conn, "select proname from pg_proc where pronamespace = 'howdah'::regnamespace order by proname")
-    files = [script.name.split("/")[1].removesuffix(".sql") for script in replaced() if not script.name.startswith("views")]
+    files = [
+        script.name.split("/")[1].removesuffix(".sql") for script in replaced() if not script.name.startswith("views")
+    ]
     assert found == sorted(files)
 
 
@@ -115,7 +119,10 @@ def test_public_has_no_right_to_the_schema_or_anything_stored_in_it(conn: psycop
 
 
 def test_ids_never_run_out(conn: psycopg.Connection) -> None:
-    sequences = "select seqtypid::regtype::text from pg_sequence join pg_class on oid = seqrelid where relnamespace = 'howdah'::regnamespace"
+    sequences = (
+        "select seqtypid::regtype::text from pg_sequence join pg_class on oid = seqrelid"
+        " where relnamespace = 'howdah'::regnamespace"
+    )
     assert names(conn, sequences) == ["bigint", "bigint"]
     narrow = (
         "select table_name || '.' || column_name from information_schema.columns where table_schema = 'howdah'"

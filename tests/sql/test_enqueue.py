@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
+
 from sql.protocol import Worker, ask, count, declare, put, refused, task
 
 MAIL = {"name": "mail", "queue": "post", "priority": 5, "delay": "1 hour"}

@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
+
 from sql.protocol import Worker, ask, put, task, until_blocked
 
 Connect = Callable[[], psycopg.Connection]

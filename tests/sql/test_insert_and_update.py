@@ -8,6 +8,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier, Placeholder
+
 from sql.protocol import Worker, ask, count, declare, put, refused, task
 
 
@@ -50,7 +51,14 @@ def test_with_no_kind_known_the_error_says_so(conn: psycopg.Connection) -> None:
 def test_a_complete_row_asks_no_kind_because_whoever_writes_it_knows(conn: psycopg.Connection) -> None:
     at = datetime(2040, 1, 1, tzinfo=UTC)
     new = insert(conn, kind="elsewhere", queue="q", priority=1, run_at=at, payload="{}", key="k", step="two")
-    assert task(conn, new, "kind", "queue", "priority", "run_at", "key", "step") == ("elsewhere", "q", 1, at, "k", "two")
+    assert task(conn, new, "kind", "queue", "priority", "run_at", "key", "step") == (
+        "elsewhere",
+        "q",
+        1,
+        at,
+        "k",
+        "two",
+    )
 
 
 def test_an_id_cannot_be_chosen(conn: psycopg.Connection, worker: Worker) -> None:

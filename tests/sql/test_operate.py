@@ -6,6 +6,7 @@ import json
 
 import psycopg
 import pytest
+
 from sql.protocol import Worker, ask, declare, put, refused, task
 
 NOT_THERE = "It never existed"
@@ -293,7 +294,7 @@ def kind(conn: psycopg.Connection, *columns: str) -> tuple:
 
 
 def test_a_declared_kind_has_the_defaults_of_the_table(conn: psycopg.Connection) -> None:
-    conn.execute("select howdah.declare('[{\"name\": \"job\"}]')")
+    conn.execute('select howdah.declare(\'[{"name": "job"}]\')')
     conn.execute("insert into howdah.kind (name) values ('by hand')")
     columns = [
         row[0]
@@ -308,7 +309,7 @@ def test_a_declared_kind_has_the_defaults_of_the_table(conn: psycopg.Connection)
 
 def test_workers_overwrite_and_others_only_add(conn: psycopg.Connection) -> None:
     declare(conn, {"name": "job", "queue": "a", "priority": 3, "timeout": "1 min"})
-    conn.execute("select howdah.declare('[{\"name\": \"job\", \"queue\": \"b\"}, {\"name\": \"new\"}]')")
+    conn.execute('select howdah.declare(\'[{"name": "job", "queue": "b"}, {"name": "new"}]\')')
     assert kind(conn, "queue", "priority", "timeout::text") == ("a", 3, "00:01:00")
     assert ask(conn, "select count(*) from howdah.kind") == 2
     declare(conn, {"name": "job", "queue": "b", "keep": None})
@@ -324,7 +325,9 @@ def test_declaring_the_same_again_writes_nothing(conn: psycopg.Connection) -> No
     assert kind(conn, "xmin::text", "updated_at") == before
 
 
-@pytest.mark.parametrize("kinds", [None, "{}", "7", "[7]", "[{}]", '[{"name": null}]', '[{"name": ""}]', f'[{{"name": "{"x" * 201}"}}]'])
+@pytest.mark.parametrize(
+    "kinds", [None, "{}", "7", "[7]", "[{}]", '[{"name": null}]', '[{"name": ""}]', f'[{{"name": "{"x" * 201}"}}]']
+)
 def test_what_is_no_kind_is_refused(conn: psycopg.Connection, kinds: str | None) -> None:
     with refused("HW002", "kinds must be a JSON array of objects, each with a name", '[{"name": "welcome"'):
         conn.execute("select howdah.declare(%s)", [kinds])

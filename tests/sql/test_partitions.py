@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import psycopg
 import pytest
+
 from sql.protocol import Worker, ask, declare, put
 
 
@@ -16,7 +17,9 @@ def set_clock(conn: psycopg.Connection, at: str) -> None:
 
 
 def day(conn: psycopg.Connection, task_id: int) -> str:
-    return ask(conn, "select relname from howdah.archive a join pg_class c on c.oid = a.tableoid where a.id = %s", [task_id])
+    return ask(
+        conn, "select relname from howdah.archive a join pg_class c on c.oid = a.tableoid where a.id = %s", [task_id]
+    )
 
 
 @pytest.mark.parametrize("change", ["2030-03-31", "2030-10-27"])  # 23 and 25 hours in Riga
@@ -43,7 +46,9 @@ def test_what_ended_before_its_day_was_made_moves_there(own_conn: psycopg.Connec
     assert day(own_conn, done) == "archive_default"
     ask(own_conn, "select howdah.make_partitions(0)")
     assert day(own_conn, done) == "archive_20500102"
-    assert ask(own_conn, "select finished_at from howdah.tasks where id = %s", [done]) == datetime(2050, 1, 2, 10, tzinfo=UTC)
+    assert ask(own_conn, "select finished_at from howdah.tasks where id = %s", [done]) == datetime(
+        2050, 1, 2, 10, tzinfo=UTC
+    )
 
 
 def test_days_go_when_the_longest_keep_is_over_and_not_before(own_conn: psycopg.Connection) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 
 import psycopg
 import pytest
-import servers
 from psycopg.sql import SQL, Identifier, Literal
-from sql.protocol import Worker, ask, declare, put, task
 
+import servers
 from howdah.db.pool import Database
 from howdah.migrate import migrate
+from sql.protocol import Worker, ask, declare, put, task
 
 # Several at a time, because each needs a database of its own.
 SETTINGS: dict[str, dict[str, str]] = {
@@ -88,7 +88,10 @@ def tour(conn: psycopg.Connection) -> list[Any]:
     later = put(conn, delay="36 hours", queue="q")
     short = put(conn, "short", priority=3)
     dated = put(conn, run_at="2040-07-01 12:00:00.123456+00")
-    ids = [row[0] for row in conn.execute("select howdah.enqueue_many('job', %s)", [json.dumps([{"i": i} for i in range(3)])])]
+    ids = [
+        row[0]
+        for row in conn.execute("select howdah.enqueue_many('job', %s)", [json.dumps([{"i": i} for i in range(3)])])
+    ]
     with conn.transaction():
         tell("key", put(conn, key=r"k\'1") == first, put(conn, key=r"k\'1", on_conflict="skip"))
     tell("why", why(first), why(later), why(ids[2]))
@@ -119,7 +122,11 @@ def tour(conn: psycopg.Connection) -> list[Any]:
     tell("stop", ask(conn, "select howdah.stop_workers()"), worker.beat()["stop"])
     tell("left", ask(conn, "select howdah.leave(%s)", [worker.id]))
     tell("chores", *conn.execute("select dead, rescued, overdue from howdah.rescue()"))
-    tell("chores", ask(conn, "select howdah.make_partitions()"), *conn.execute("select dropped, deleted from howdah.retain()"))
+    tell(
+        "chores",
+        ask(conn, "select howdah.make_partitions()"),
+        *conn.execute("select dropped, deleted from howdah.retain()"),
+    )
     # Whatever zone the bounds were cut in: they are days of UTC, one after the other, with no hole.
     conn.execute("set TimeZone = 'UTC'; set DateStyle = 'ISO'")
     bounds = conn.execute(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import psycopg
 import pytest
+
 from sql.protocol import Worker, ask, declare, heard, put
 
 

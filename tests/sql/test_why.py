@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import psycopg
+
 from sql.protocol import Worker, ask, declare, put, refused
 
 

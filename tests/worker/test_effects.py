@@ -189,3 +189,20 @@ async def test_ctx_connection_without_transactional_says_what_to_do(app: App) ->
     async with app.worker():
         with pytest.raises(TaskFailed, match="transactional=True"):
             await task.result("10s")
+
+
+async def test_many_transactional_handlers_may_use_the_client_at_once(app: App) -> None:
+    """More of them than connections, each waiting for another connection: none waits for ever."""
+
+    @app.task()
+    async def child(n: int) -> int:
+        return n
+
+    @app.task(transactional=True)
+    async def parent(ctx: Context, n: int) -> int:
+        await ctx.connection.execute("select pg_sleep(0.01)")
+        return (await child.enqueue(n)).id
+
+    tasks = await parent.enqueue_many([(n,) for n in range(60)])
+    async with app.worker():
+        assert len({await task.result("30s") for task in tasks}) == 60

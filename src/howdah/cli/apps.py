@@ -43,9 +43,9 @@ def find(names: Sequence[str]) -> list[Found]:
     found = {id(each.app): each for path in reversed(usual) for each in _apps_in(_import_file(path))}
     if not found:
         looked = (
-            f"no App in {', '.join(str(path.name) for path in usual)}"
+            f"no App in {', '.join(str(path) for path in usual)}"
             if usual
-            else "no app.py, main.py or tasks.py here"
+            else "no app.py, main.py or tasks.py here that says howdah"
         )
         raise NotAnApp(f"which app? {looked}", hint=HOW)
     if len(found) > 1:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from difflib import get_close_matches
 from itertools import islice
-from typing import Annotated, Any, Literal, NoReturn, cast
+from typing import Annotated, Any, Literal, NoReturn
 
 from cyclopts import Parameter
 
@@ -78,8 +78,8 @@ def enqueue(
             ids = _enqueue_lines(found, kind, chosen, sys.stdin)
             _print_ids(ids, kind, output, many=True)
             return
-        task = cast("Task[Any] | None", _by_name(found, chosen, kind, arguments))
-        if task is None:  # --on-conflict skip
+        task = _by_name(found, chosen, kind, arguments)
+        if task is None:
             say(f"a live task has the key {key}; nothing was enqueued")
             return
         if not wait:
@@ -98,9 +98,11 @@ def enqueue(
         found.close_sync()
 
 
-def _by_name(app: App, chosen: Options, kind: str, arguments: dict[str, Any]) -> Any:
+def _by_name(app: App, chosen: Options, kind: str, arguments: dict[str, Any]) -> Task[Any] | None:
+    """None with --on-conflict skip."""
+    named: ByName[Task[Any] | None] = ByName(app, chosen)
     try:
-        return ByName(app, chosen).enqueue_sync(kind, **arguments)
+        return named.enqueue_sync(kind, **arguments)
     except UnknownKind as error:
         here = app.registry.names()
         if not here:

@@ -58,7 +58,7 @@ class Attempt:
     """
 
     __slots__ = (
-        "_database", "_done", "_ended", "_lease", "_processes", "_report", "_why", "committed", "ctx", "kind", "seconds",
+        "_done", "_effects", "_ended", "_lease", "_processes", "_report", "_why", "committed", "ctx", "kind", "seconds",
         "stale", "started", "task",
     )  # fmt: skip
 
@@ -68,7 +68,7 @@ class Attempt:
         kind: Kind,
         *,
         lease: Lease,
-        database: Database,
+        effects: Database,
         house: House,
         report: ReportProgress,
         ended: Callable[[Attempt, Transition | None], None],
@@ -79,7 +79,7 @@ class Attempt:
         self.committed: Transition | None = None
         self.stale = False
         self._lease = lease
-        self._database = database
+        self._effects = effects
         self._processes = house.processes
         self._report = report
         self._ended = ended
@@ -155,7 +155,7 @@ class Attempt:
 
     async def _in_transaction(self) -> Transition | None:
         """The handler inside the transaction that ends it. A failed attempt leaves nothing behind."""
-        async with self._database.connection() as conn:
+        async with self._effects.connection() as conn:
             transition: Transition | None = None
             try:
                 async with conn.transaction():
@@ -172,7 +172,7 @@ class Attempt:
 
     async def _with_hooks(self, transition: Transition) -> Transition | None:
         """The hooks and the transition, in one transaction of their own."""
-        async with self._database.connection() as conn:
+        async with self._effects.connection() as conn:
             try:
                 async with conn.transaction():
                     await self._finish(conn, transition)
@@ -204,7 +204,7 @@ class Attempt:
         delay = 0.05
         while True:
             try:
-                rows = await self._database.run(calls.find(ids=[self.task.id]))
+                rows = await self._effects.run(calls.find(ids=[self.task.id]))
                 mine = any(
                     row["epoch"] == self.task.epoch and row["status"] == "running" and row["worker"] == self._lease.id
                     for row in rows

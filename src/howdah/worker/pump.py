@@ -55,6 +55,7 @@ class Pump(Service):
         self,
         *,
         database: Database,
+        effects: Database,
         line: Line,
         lease: Lease,
         lanes: Lanes,
@@ -64,6 +65,7 @@ class Pump(Service):
     ) -> None:
         super().__init__()
         self._database = database
+        self._effects = effects
         self._line = line
         self._lease = lease
         self._lanes = lanes
@@ -106,12 +108,12 @@ class Pump(Service):
     # ── the loop ──
 
     async def turn(self) -> float | None:
+        if not self._lease.trust:
+            raise LeaseLost("the lease was lost" if self._lease.lost else "the lease may be over")
         batch, self._ended = self._ended, []
         room = self._room()
         if not batch and room == 0:
             return None
-        if room and not self._lease.trust:
-            raise LeaseLost("the lease may be over")
         fresh = self._lanes.may_look_fresh()
         asked_at = time.monotonic()
         try:
@@ -207,7 +209,7 @@ class Pump(Service):
             task,
             self._house.registry.get(task.kind),
             lease=self._lease,
-            database=self._database,
+            effects=self._effects,
             house=self._house,
             report=self._report,
             ended=self._attempt_ended,

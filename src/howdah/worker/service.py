@@ -6,8 +6,10 @@ import asyncio
 import logging
 import random
 
+import psycopg
+
 from howdah.db.failures import passes, without_password
-from howdah.errors import LeaseLost
+from howdah.errors import HowdahError, LeaseLost
 
 log = logging.getLogger("howdah.worker")
 
@@ -15,8 +17,8 @@ log = logging.getLogger("howdah.worker")
 class Service:
     """`turn` does one round of work and returns how many seconds to rest, None for until woken; `wake` ends the rest.
 
-    A loop never dies: what fails is said once per kind of failure and tried again, slower and slower, with jitter.
-    Only a lost lease goes through.
+    A loop survives the database: what fails there is said and tried again, slower and slower, with jitter. A lost lease
+    goes through at once, and a mistake in howdah itself when it repeats: a worker that cannot work must not look alive.
     """
 
     name = "service"
@@ -46,8 +48,10 @@ class Service:
             await self._rest(rest)
 
     async def failed(self, error: Exception) -> None:
-        """Say so, and wait before the next try."""
+        """Say so, and wait before the next try. Raises what is no fault of the database and came three times in a row."""
         self._failures += 1
+        if self._failures >= 3 and not passes(error) and not isinstance(error, (psycopg.Error, HowdahError)):
+            raise error
         delay = min(0.1 * 2 ** min(self._failures, 6), 5) * (0.5 + random.random())
         if passes(error):
             level = logging.WARNING if self._failures in (1, 10) else logging.DEBUG

@@ -27,6 +27,9 @@ Change = Literal["started", "lost", "stopped"]
 
 # How long handlers may take to notice that they were cancelled.
 _LAST_WORDS = 5.0
+# How many attempts with effects of their own (on_commit, transactional) a worker commits at once.
+_TRANSACTIONS = 8
+_FOR_EVER = 10 * 365 * 86400.0
 
 
 class Session:
@@ -46,8 +49,12 @@ class Session:
         self._chore_line = Line(database, timeout=60)
         self._lanes = Lanes(settings, house.registry)
         self._reporter = Reporter(self._chore_line, self._lease)
+        # Not the client's pool: a handler that holds a connection of one and waits for another of it would wait for ever.
+        # No patience limit: an attempt waits for its turn, and its own time limit, if it has one, goes on.
+        self._effects = Database(database.dsn, size=_TRANSACTIONS, patience=_FOR_EVER)
         self._pump = Pump(
             database=database,
+            effects=self._effects,
             line=self._pump_line,
             lease=self._lease,
             lanes=self._lanes,
@@ -90,6 +97,7 @@ class Session:
             await self._listener.close()
             await self._pump_line.close()
             await self._chore_line.close()
+            await self._effects.close()
             self._tell(change)
 
     async def _stop_asked(self) -> None:

@@ -34,7 +34,9 @@ begin
     returning t.id, t.queue
   )
   select coalesce(array_agg(b.id), '{}') into freed from back b;
-  perform howdah.wake(q.queue) from (select distinct t.queue from howdah.task t where t.id = any (freed)) q;
+  if freed <> '{}' then
+    perform howdah.wake(q.queue) from (select distinct t.queue from howdah.task t where t.id = any (freed)) q;
+  end if;
 
   select coalesce(array_agg(t.id), '{}') into cancelled from howdah.task t
    where t.worker = heartbeat.worker and t.status = 'running' and t.cancel_at is not null;
