@@ -175,6 +175,8 @@ class App(Client):
         if not isinstance(transactional, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidOption(f"transactional must be True or False, not {shown(transactional)}")
         if retry is not None and not isinstance(retry, Retry):
+            if isinstance(retry, bool) or not isinstance(retry, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise InvalidOption(f"retry must be a Retry or how many retries, not {shown(retry)}")
             retry = Retry(retry)
         limit = optional_duration(timeout, "timeout")
         if limit is not None and not limit:

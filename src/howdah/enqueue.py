@@ -26,7 +26,7 @@ from howdah import calls
 from howdah.calls import Call, NewTask
 from howdah.db import borrowed
 from howdah.durations import Duration, optional_duration
-from howdah.errors import InvalidOption, InvalidPayload, shown
+from howdah.errors import InvalidOption, InvalidPayload, UnknownKind, shown
 from howdah.kinds.registry import Defaults
 from howdah.payload import plain_json
 from howdah.task import Task
@@ -311,11 +311,23 @@ class ByName(Generic[E]):
         If the handler is known here, the arguments are checked against it; else the kind must be known to the database,
         and the worker checks them. Raises UnknownKind, InvalidPayload.
         """
-        return self._task(kind, await self._client.run(self._call(kind, unnamed, arguments), self._chosen.connection))
+        call = self._call(kind, unnamed, arguments)
+        try:
+            return self._task(kind, await self._client.run(call, self._chosen.connection))
+        except UnknownKind as error:
+            raise self._nearly(kind, error) from error
 
     def enqueue_sync(self, kind: str, /, *unnamed: Never, **arguments: Any) -> E:
         """As `enqueue`, blocking."""
-        return self._task(kind, self._client.run_sync(self._call(kind, unnamed, arguments), self._chosen.connection))
+        call = self._call(kind, unnamed, arguments)
+        try:
+            return self._task(kind, self._client.run_sync(call, self._chosen.connection))
+        except UnknownKind as error:
+            raise self._nearly(kind, error) from error
+
+    def _nearly(self, kind: str, error: UnknownKind) -> UnknownKind:
+        close = difflib.get_close_matches(kind, self._client.registry.names(), n=1)
+        return UnknownKind(error.message, hint=f"Did you mean {close[0]!r}?" if close else error.hint)
 
     def _call(self, kind: str, unnamed: tuple[Any, ...], arguments: dict[str, Any]) -> Call[int | None]:
         check_name(kind, "kind")
@@ -326,7 +338,10 @@ class ByName(Generic[E]):
             )
         handler = self._client.registry.find(kind)
         if handler is None:
-            payload = plain_json(arguments, kind, max_bytes=self._client.max_payload)
+            try:
+                payload = plain_json(arguments, "payload", max_bytes=self._client.max_payload)
+            except InvalidPayload as error:
+                raise InvalidPayload(f"{kind}: {error.message}", hint=error.hint) from error
             return calls.enqueue(_new_task(kind, payload, self._chosen, None), defaults_known=False)
         payload = handler.encode((), arguments)
         return calls.enqueue(_new_task(kind, payload, self._chosen, handler.defaults), defaults_known=True)

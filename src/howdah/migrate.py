@@ -162,7 +162,9 @@ _SETTINGS = (
     "set local client_min_messages = warning",
     "set local search_path = pg_catalog",
 )
-_COMMENT = "comment on schema howdah is 'Durable tasks: howdah. Start with the comments of the functions: \\df+ howdah.*'"
+_COMMENT = (
+    "comment on schema howdah is 'Durable tasks: howdah. Start with the comments of the functions: \\df+ howdah.*'"
+)
 # What this transaction did not write has no file any more. Triggers go with their function.
 _DROP_STALE = """
 do $$
@@ -190,7 +192,10 @@ def _apply(conn: Connection[DictRow]) -> list[str]:
     if state.fits:
         return []
     # Asked only when it is missing: CREATE SCHEMA needs a right that a later migration does not.
-    if state.number == 0 and not conn.execute("select from pg_namespace where nspname = 'howdah'").fetchone():
+    if (
+        state.number == 0
+        and not conn.execute("select 1 as there from pg_namespace where nspname = 'howdah'").fetchone()
+    ):
         conn.execute("create schema howdah")
         conn.execute(_COMMENT)
     for script in migrations()[state.number :]:

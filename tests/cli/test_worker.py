@@ -35,7 +35,7 @@ ONE_TASK = "from howdah import App\napp = App()\n@app.task()\nasync def {name}()
         ("x = 1\nimport nosuchthing", "mine:app", "mine.py:2: ModuleNotFoundError: No module named 'nosuchthing'", 1),
         ("import json\n\njson.loads('{')", "mine:app", "mine.py:3: JSONDecodeError", 1),
         ("import sys\nsys.exit(0)", "mine:app", "mine.py:2: the module ends the program", 1),
-        ("from howdah import App\nApp('nonsense')", "mine:app", "mine.py:2: the DSN cannot be read", 1),
+        ("from howdah import App\nApp('nonsense')", "mine:app", "cannot be read: missing", 1),
     ],
 )  # fmt: skip
 def test_an_app_that_cannot_be_had_is_said_in_a_line(

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.sql import SQL, Identifier
 
 import howdah.migrate
@@ -54,7 +54,10 @@ def test_of_eight_at_once_one_does_it_and_the_others_find_it_done(
     watcher, holder = connect(), connect()
     name = Identifier(watcher.info.dbname)
     watcher.execute(SQL("alter database {} set default_transaction_isolation = {}").format(name, isolation))
-    waiting = "select count(*) from pg_locks where locktype = 'advisory' and not granted and database = (select oid from pg_database where datname = current_database())"
+    waiting = (
+        "select count(*) from pg_locks join pg_database d on d.oid = database"
+        " where locktype = 'advisory' and not granted and datname = current_database()"
+    )
     with ThreadPoolExecutor(8) as threads:
         # All eight have seen the empty database, and all come to the lock, before the first gets it.
         with holder.transaction():
@@ -193,6 +196,13 @@ def test_a_user_without_the_right_is_told_which_to_grant(
     check(Database(guest))
 
 
+def test_the_owner_of_a_schema_made_for_him_needs_no_other_right(guest: str, conn: psycopg.Connection) -> None:
+    user = Identifier(conninfo_to_dict(guest)["user"])
+    conn.execute(SQL("create schema howdah authorization {}").format(user))
+    assert migrate(Database(guest))
+    check(Database(guest))
+
+
 def test_a_user_who_may_not_even_look_is_told_so(empty: Database, guest: str) -> None:
     migrate(empty)
     for attempt in (check, migrate):
@@ -210,6 +220,7 @@ UNREACHABLE = {
     "no server": "postgresql://me:s3cret@127.0.0.1:1/app?connect_timeout=5",
     "no socket": "host=/nowhere user=me password=s3cret dbname=app",
     "no database": "postgresql://me:s3cret@/no_such_database?host={host}&port={port}",
+    "no port": "postgresql://me:s3cret@localhost:port/app",
     "no host": "postgresql://me:s3cret@host.invalid/app?connect_timeout=5",
 }
 
@@ -228,7 +239,6 @@ def test_an_unreachable_server_is_one_sentence_without_the_password(conn: psycop
 @pytest.mark.parametrize(
     "dsn",
     [
-        "postgresql://me:s3cret@localhost:port/app",
         "postgresql://me:s3cret@[::1/app",
         "postgresql://me:s3cret@localhost/app?colour=red",
         "host=localhost pasword=s3cret",

@@ -9,15 +9,14 @@ from collections.abc import Callable
 import psycopg
 import pytest
 
-import servers
 from howdah.db.pool import Database
 from howdah.migrate import check, migrate, script
 from migrate.catalog import snapshot
 
 
 @pytest.fixture
-def by_hand(server: servers.Server, conn: psycopg.Connection) -> Callable[[str], None]:
-    """Run SQL text as psql would: one statement after the other, stopping at the first error."""
+def by_hand(conn: psycopg.Connection) -> Callable[[str], None]:
+    """Run SQL text as `psql -c` would: its own transaction in it, stopping at the first error."""
     return lambda text: conn.execute(text.encode()) and None
 
 

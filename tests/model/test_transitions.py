@@ -33,6 +33,7 @@ from model.oracle import MAX_ATTEMPTS, TIMEOUT, Held, Lease, Oracle, Task
 from model.scene import KINDS, TTL, Scene, claim, claimed, pairs, put
 
 MARGIN = timedelta(seconds=8)
+PATIENCE = TTL / 3  # a reply that takes longer is thrown away, as db/line.py does
 EXAMPLES = int(os.environ.get("HOWDAH_EXAMPLES", "150"))
 PROFILE = settings(
     max_examples=EXAMPLES,
@@ -200,7 +201,7 @@ class Transitions(RuleBasedStateMachine):
     def claim(self, data: st.DataObject, room: int, fate: str) -> None:
         worker = self.any_worker(data, idle=True)
         worker.seq += 1
-        seq = worker.seq
+        seq, asked_at = worker.seq, self.scene.clock
 
         def arrive() -> None:
             try:
@@ -225,6 +226,9 @@ class Transitions(RuleBasedStateMachine):
         def receive(got: list[Held]) -> None:
             if worker.over or worker.settled >= seq:
                 return  # given up: thrown away
+            if self.scene.clock - asked_at > PATIENCE:
+                worker.settled = seq
+                return
             if worker.trusted_until <= self.scene.clock:
                 self.stop(worker)
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -92,11 +93,24 @@ def without_password(text: str) -> str:
 
 
 def cannot_connect(dsn: str, error: BaseException) -> CannotConnect:
-    """One sentence for a connection that was not to be had."""
-    return CannotConnect(
-        f"no connection to {without_password(dsn)}: {without_password(_one_line(error))}",
-        hint="Is the server running, and are host, port, user, password and database right? Unset HOWDAH_DSN to use the embedded server",
-    )
+    """One sentence for a connection that was not to be had, and the likeliest thing to do."""
+    said = without_password(_one_line(error))
+    # libpq asks its own questions, and psycopg says twice that it failed.
+    said = re.sub(r"\s*Is the server running[^?]*\?", "", re.sub(r"connection (failed|is bad): (?=\w)", "", said))
+    hint = next((advice for fault, advice in _ADVICE.items() if re.search(fault, said)), _ADVICE[""])
+    if dsn == os.environ.get("HOWDAH_DSN"):
+        hint += " (the address is that of HOWDAH_DSN)"
+    return CannotConnect(f"no connection to {without_password(dsn)}: {said.rstrip('.')}", hint=hint)
+
+
+_ADVICE = {
+    r'database ".*" does not exist': "Create the database, or mend its name",
+    r'role ".*" does not exist|authentication failed|no password|pg_hba\.conf': "Mend the user or the password",
+    r"connection slots|too many (clients|connections)": "Close other connections, or raise max_connections",
+    r"starting up|shutting down|recovery": "Try again in a moment",
+    r"resolve host|invalid (port|integer)": "Mend the host or the port",
+    r"": "Is the server running, and are host and port right?",
+}
 
 
 def _one_line(error: object) -> str:

@@ -126,30 +126,61 @@ class Database:
         async with self._lent() as conn:
             yield conn
 
-    # Not the pool's own connection(): that one commits at the end, which costs a turn of the event loop.
+    # Not the pool's own connection(): that one commits at the end, which costs a turn of the event loop. Nor its check:
+    # after one that fails it sleeps for a second, when all that is needed is the next connection.
     @asynccontextmanager
     async def _lent(self) -> AsyncGenerator[_Async]:
         pool = await self._pool()
-        try:
-            conn = await pool.getconn()
-        except PoolTimeout:
-            raise await asyncio.to_thread(self._why_none) from None
+        conn = await self._living(pool)
         try:
             yield conn
         finally:
             await pool.putconn(conn)
 
+    async def _living(self, pool: AsyncConnectionPool[_Async]) -> _Async:
+        for _ in range(self.size):
+            conn, alive = await self._taken(pool), False
+            try:
+                alive = await _is_alive(conn)
+            finally:
+                if not alive:
+                    await pool.putconn(conn)  # closed: the pool makes another
+            if alive:
+                return conn
+        return await self._taken(pool)
+
     @contextmanager
     def _lent_sync(self) -> Generator[_Sync]:
         pool = self._pool_sync()
-        try:
-            conn = pool.getconn()
-        except PoolTimeout:
-            raise self._why_none() from None
+        conn = self._living_sync(pool)
         try:
             yield conn
         finally:
             pool.putconn(conn)
+
+    def _living_sync(self, pool: ConnectionPool[_Sync]) -> _Sync:
+        for _ in range(self.size):
+            conn, alive = self._taken_sync(pool), False
+            try:
+                alive = _is_alive_sync(conn)
+            finally:
+                if not alive:
+                    pool.putconn(conn)
+            if alive:
+                return conn
+        return self._taken_sync(pool)
+
+    async def _taken(self, pool: AsyncConnectionPool[_Async]) -> _Async:
+        try:
+            return await pool.getconn()
+        except PoolTimeout:
+            raise await asyncio.to_thread(self._why_none) from None
+
+    def _taken_sync(self, pool: ConnectionPool[_Sync]) -> _Sync:
+        try:
+            return pool.getconn()
+        except PoolTimeout:
+            raise self._why_none() from None
 
     def _why_none(self) -> CannotConnect:
         """Why the pool had no connection in all that time: it says only that it had none."""
@@ -178,7 +209,6 @@ class Database:
                         timeout=self.patience,
                         open=False,
                         configure=half.configure,
-                        check=_check_async,
                         name="howdah",
                     )
                     await pool.open()
@@ -203,7 +233,6 @@ class Database:
                     timeout=self.patience,
                     open=True,
                     configure=_configure_sync,
-                    check=_check_sync,
                     name="howdah-sync",
                 )
             return self._sync_pool
@@ -290,14 +319,28 @@ def _has_news(conn: AsyncConnection[DictRow] | Connection[DictRow]) -> bool:
     return bool(poll.poll(0))
 
 
-async def _check_async(conn: AsyncConnection[DictRow]) -> None:
-    if _has_news(conn):
+async def _is_alive(conn: _Async) -> bool:
+    """Whether the connection can be used; it is closed if not."""
+    if not _has_news(conn):
+        return True
+    try:
         await AsyncConnectionPool.check_connection(cast("AsyncConnection[Any]", conn))
+        return True
+    except psycopg.Error:
+        await conn.close()
+        return False
 
 
-def _check_sync(conn: Connection[DictRow]) -> None:
-    if _has_news(conn):
+def _is_alive_sync(conn: _Sync) -> bool:
+    """As `_is_alive`, blocking."""
+    if not _has_news(conn):
+        return True
+    try:
         ConnectionPool.check_connection(cast("Connection[Any]", conn))
+        return True
+    except psycopg.Error:
+        conn.close()
+        return False
 
 
 _BACKEND_PID = "select pg_backend_pid() as pid"

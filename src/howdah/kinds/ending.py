@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from datetime import timedelta
 from typing import Any, Protocol
@@ -70,7 +71,7 @@ def of_error(task: ClaimedTask, retry: Retry, error: BaseException) -> Transitio
     """The transition for a failed attempt: once more after a delay, or parked."""
     details: dict[str, Any] = {}
     if not isinstance(error, (RetryAfter, TimedOut)):
-        details["traceback"] = _clean("".join(traceback.format_exception(error)), TRACEBACK_LENGTH)
+        details["traceback"] = _clean(_traceback(error), TRACEBACK_LENGTH)
     delay = retry.delay_after(task.attempt, error)
     timed_out = isinstance(error, TimedOut)
     if delay is None:
@@ -103,6 +104,17 @@ def in_a_line(error: BaseException) -> str:
     except Exception:  # an exception whose __str__ fails must still be stored
         said = "(its message cannot be shown)"
     return _clean(f"{type(error).__name__}: {said}" if said else type(error).__name__, ERROR_LENGTH)
+
+
+_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def _traceback(error: BaseException) -> str:
+    """The traceback from the handler on: how we got there is the same every time."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_OURS):
+        frames = frames.tb_next
+    return "".join(traceback.format_exception(type(error), error, frames or error.__traceback__))
 
 
 def _clean(text: str, longest: int) -> str:

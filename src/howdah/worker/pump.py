@@ -239,7 +239,8 @@ class Pump(Service):
         if transition.error is not None:
             level = logging.ERROR if transition.to == "failed" else logging.WARNING
             what = "parked" if transition.to == "failed" else f"again in {in_words(transition.delay)}"
-            log.log(level, "task %d (%s) failed at attempt %d: %s", task.id, task.kind, task.attempt, what)
+            said = transition.error.partition("\n")[0]
+            log.log(level, "task %d (%s) failed at attempt %d, %s: %s", task.id, task.kind, task.attempt, what, said)
         if self._house.listeners:
             event = AttemptEnded(
                 task.id, task.kind, task.queue, task.attempt, transition.to, attempt.seconds, transition.error

@@ -5,9 +5,13 @@ as $$
 declare
   asked int;
 begin
-  update howdah.worker w set stop_at = coalesce(w.stop_at, howdah.now())
-   where w.status = 'live' and (stop_workers.worker is null or w.id = stop_workers.worker);
-  get diagnostics asked = row_count;
+  -- Also those whose lease is over: they may come back and hear of it. Counted are those that surely live.
+  with told as (
+    update howdah.worker w set stop_at = coalesce(w.stop_at, howdah.now())
+     where w.status = 'live' and (stop_workers.worker is null or w.id = stop_workers.worker)
+    returning w.lease_until
+  )
+  select count(*) filter (where t.lease_until >= howdah.now()) into asked from told t;
   if asked > 0 then
     perform pg_notify('howdah', concat_ws(' ', 'stop', stop_workers.worker));
   end if;

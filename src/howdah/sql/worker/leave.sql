@@ -5,6 +5,8 @@ as $$
 declare
   given_back int;
 begin
+  -- FOR UPDATE, as in rescue: the weaker lock of the UPDATE alone would let a claim through that saw this worker alive.
+  perform from howdah.worker w where w.id = leave.worker and w.status = 'live' for update;
   update howdah.worker w set status = 'dead', asleep = false, ended_at = howdah.now() where w.id = leave.worker and w.status = 'live';
   if not found then
     return 0;

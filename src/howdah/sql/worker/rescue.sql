@@ -12,14 +12,12 @@ declare
   lost  record;
 begin
   dead := 0; rescued := 0; overdue := 0;
-  -- After an outage of the database every lease looks expired, and every worker is about to renew.
-  if clock - pg_postmaster_start_time() < (select max(w.ttl) from howdah.worker w where w.status = 'live') then
-    return next;
-    return;
-  end if;
-
+  -- After an outage of the database every lease looks expired and every worker is about to renew: each has its own
+  -- lease's time for it, from when the server came up.
   with gone as materialized (
-    select w.id from howdah.worker w where w.status = 'live' and w.lease_until < clock order by w.id for update skip locked
+    select w.id from howdah.worker w
+     where w.status = 'live' and w.lease_until < clock and pg_postmaster_start_time() + w.ttl < clock
+     order by w.id for update skip locked
   )
   update howdah.worker w set status = 'dead', asleep = false, ended_at = clock from gone where w.id = gone.id;
   get diagnostics dead = row_count;
