@@ -51,6 +51,12 @@ def replaced() -> tuple[Script, ...]:
     return tuple(script for folder in _REPLACED for script in _scripts(folder))
 
 
+@cache
+def roles() -> Script:
+    """Who may do what. Comes last; does nothing where roles were never asked for."""
+    return Script("roles.sql", (files("howdah") / "sql" / "roles.sql").read_text(encoding="utf-8"))
+
+
 def _scripts(folder: str) -> tuple[Script, ...]:
     root: Traversable = files("howdah") / "sql" / folder
     found = sorted((entry for entry in root.iterdir() if entry.name.endswith(".sql")), key=lambda entry: entry.name)
@@ -60,7 +66,7 @@ def _scripts(folder: str) -> tuple[Script, ...]:
 @cache
 def digest() -> str:
     """One hash over all SQL files: the same digest in the database means there is nothing to do."""
-    content = "\0".join(script.name + "\0" + script.sql for script in (*migrations(), *replaced()))
+    content = "\0".join(script.name + "\0" + script.sql for script in (*migrations(), *replaced(), roles()))
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
@@ -116,9 +122,11 @@ def check(database: Database) -> None:
         )
 
 
-def migrate(database: Database) -> list[str]:
+def migrate(database: Database, *, roles: bool = False) -> list[str]:
     """Bring the database to this version. Returns what was applied: nothing when it was current.
 
+    `roles`: make the roles howdah_client, howdah_worker, howdah_viewer and howdah_admin, and give each the least it
+    needs; later migrations keep that up without being asked.
     One transaction under one lock: any number of processes may call this at the same time.
     Raises SchemaMismatch if the database is newer than this code, CannotConnect if it cannot be reached or a right is
     missing.
@@ -128,16 +136,17 @@ def migrate(database: Database) -> list[str]:
         conn.isolation_level = IsolationLevel.READ_COMMITTED
         try:
             _check_server(conn)
-            if _state(conn).fits:
+            if _state(conn).fits and not roles:
                 return []
             conn.rollback()
-            return _apply(conn)
+            return _apply(conn, with_roles=roles)
         except psycopg.errors.InsufficientPrivilege as error:
             user, name = conn.info.user, conn.info.dbname
             grant = f"GRANT CREATE ON DATABASE {Identifier(name).as_string()} TO {Identifier(user).as_string()}"
             raise CannotConnect(
                 f"user {user!r} may not install howdah in database {name!r}: {error.diag.message_primary}",
-                hint=f"As the owner of the database: {grant}; or run the output of `howdah migrate --sql` as the owner",
+                hint=error.diag.message_hint
+                or f"As the owner of the database: {grant}; or run the output of `howdah migrate --sql` as the owner",
             ) from error
         except psycopg.errors.ReadOnlySqlTransaction as error:
             raise CannotConnect(
@@ -182,15 +191,25 @@ end
 $$"""
 
 
-def _apply(conn: Connection[DictRow]) -> list[str]:
+_ASK_FOR_ROLES = "set local howdah.roles = 'on'"
+
+
+def _apply(conn: Connection[DictRow], *, with_roles: bool) -> list[str]:
     applied: list[str] = []
     for setting in _SETTINGS:
         conn.execute(setting.encode())
     conn.execute("select set_config('lock_timeout', %s, true)", [LOCK_TIMEOUT])
     state = _state(conn)
     _refuse_newer(state)
+    if with_roles:
+        conn.execute(_ASK_FOR_ROLES)
     if state.fits:
-        return []
+        if with_roles:
+            _refuse_newer_functions(state)
+            conn.execute(roles().sql.encode())
+            conn.commit()
+            applied.append(roles().name)
+        return applied
     # Asked only when it is missing: CREATE SCHEMA needs a right that a later migration does not.
     if (
         state.number == 0
@@ -207,6 +226,9 @@ def _apply(conn: Connection[DictRow]) -> list[str]:
         applied.append(script.name)
     conn.execute(_DROP_STALE)
     conn.execute("select howdah.make_partitions()")
+    conn.execute(roles().sql.encode())
+    if with_roles:
+        applied.append(roles().name)
     conn.execute(
         "insert into howdah.installed (version, digest) values (%s, %s) on conflict (only_row) do update"
         " set version = excluded.version, digest = excluded.digest, at = clock_timestamp()",
@@ -234,7 +256,7 @@ def _replace(conn: Connection[DictRow], script: Script) -> None:
         conn.execute(script.sql.encode())
 
 
-def script(after: int = 0) -> str:
+def script(after: int = 0, *, with_roles: bool = False) -> str:
     """The SQL that brings a database with schema number `after` to this version; deterministic, in one transaction."""
     parts = [
         f"-- howdah {release()}, schema {len(migrations())}. For psql or a migration tool of your own.",
@@ -252,6 +274,9 @@ def script(after: int = 0) -> str:
     parts += [
         f"{_DROP_STALE.strip()};",
         "select howdah.make_partitions();",
+        *([f"{_ASK_FOR_ROLES};"] if with_roles else []),
+        f"-- {roles().name}",
+        roles().sql.strip(),
         f"insert into howdah.installed (version, digest) values ('{release()}', '{digest()}') on conflict (only_row)"
         " do update set version = excluded.version, digest = excluded.digest, at = clock_timestamp();",
         "commit;",
@@ -271,6 +296,14 @@ def _refuse_newer(state: State) -> None:
             f"the tables are of howdah {state.version} (schema {state.number}), newer than this code: {release()}"
             f" (schema {len(migrations())})",
             hint=f'Upgrade this process: pip install "howdah>={state.version}"',
+        )
+
+
+def _refuse_newer_functions(state: State) -> None:
+    if _numbers(state.version) > _numbers(release()):
+        raise SchemaMismatch(
+            f"the functions are of howdah {state.version}, newer than this code: {release()}, which does not know whom to grant them",
+            hint=f'Use that release: pip install "howdah>={state.version}"',
         )
 
 

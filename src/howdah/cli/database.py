@@ -30,14 +30,22 @@ def migrate(
             help="Only print the SQL, for a migration tool of your own; always the same text",
         ),
     ] = False,
+    roles: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Also make the roles howdah_client, _worker, _viewer and _admin, each with the least it needs",
+        ),
+    ] = False,
     where: Where = ANYWHERE,
 ) -> None:
     """Create howdah's tables and functions, or bring them to this version. Doing it twice is fine."""
     if sql:
-        print(script(), end="")
+        print(script(with_roles=roles), end="")
         return
     with where.client(writes=True, creates=True) as client:
-        applied = bring_up_to_date(client.installation.open_unchecked())
+        applied = bring_up_to_date(client.installation.open_unchecked(), roles=roles)
     new = [name for name in applied if name.startswith("migrations/")]
     version = f"howdah {release()}, schema {len(migrations())}"
     if not applied:

@@ -81,7 +81,9 @@ def check_dsn(dsn: str) -> str:
     try:
         conninfo_to_dict(plain)
     except (psycopg.ProgrammingError, UnicodeError) as error:
-        raise InvalidOption(f"dsn cannot be read: {without_password(_one_line(error))}", hint=hint) from None
+        # libpq quotes what it could not read, which may be the password or a part of it.
+        said = re.sub(r'"([^"]*)"', lambda quoted: quoted[0] if len(quoted[1]) == 1 else '"…"', _one_line(error))
+        raise InvalidOption(f"dsn cannot be read: {said}", hint=hint) from None
     return plain
 
 

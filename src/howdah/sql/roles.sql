@@ -1,0 +1,108 @@
+-- Least privilege, for those who ask for it: `howdah migrate --roles`. Four roles to grant to your users.
+--
+-- Runs at the end of every migration, because CREATE OR REPLACE takes SECURITY DEFINER away again and a new function is
+-- open to everybody; without --roles it changes nothing in a database whose schema no role of ours may use.
+-- Why it is as it is: docs/decisions/0006-roles.md.
+do $roles$
+declare
+  ours    constant text[] := '{howdah_client,howdah_worker,howdah_viewer,howdah_admin}';
+  all_of  constant text := 'howdah_client, howdah_worker, howdah_viewer, howdah_admin';
+  -- These two run with the rights of the caller, or they would no longer be inlined, and find would read whole tables:
+  -- now looks at nothing, and find at a view that its callers may read.
+  inlined constant text[] := '{now,find}';
+  name    text;
+  missing text;
+begin
+  if coalesce(current_setting('howdah.roles', true), '') <> 'on'
+     and not exists (select from pg_namespace n, aclexplode(n.nspacl) a join pg_roles r on r.oid = a.grantee
+                      where n.nspname = 'howdah' and r.rolname = any (ours)) then
+    return;
+  end if;
+
+  -- ── the roles, which belong to the whole cluster ──
+
+  foreach name in array ours loop
+    continue when exists (select from pg_roles where rolname = name);
+    begin
+      execute format('create role %I nologin', name);
+      execute format('comment on role %I is %L', name, case name
+        when 'howdah_client' then 'howdah: enqueue and look, payloads included'
+        when 'howdah_worker' then 'howdah: run tasks; and all that a client may'
+        when 'howdah_viewer' then 'howdah: look, without payloads, results and error texts'
+        else 'howdah: cancel, retry, pause, resume, stop workers; and all that a client may' end);
+    exception
+      when duplicate_object or unique_violation then
+        null;                                        -- the migration of another database was first
+      when insufficient_privilege then
+        select string_agg(format('CREATE ROLE %I NOLOGIN; ', o), '' order by n) into missing
+          from unnest(ours) with ordinality x (o, n) where not exists (select from pg_roles where rolname = o);
+        raise exception using errcode = '42501', message = format('user %I may not create role %s', current_user, name),
+          hint = format('As a superuser: %sor ALTER ROLE %I CREATEROLE; then migrate again', missing, current_user);
+    end;
+  end loop;
+
+  -- An entry point of one owner could not call a helper or write a table of another.
+  if (select count(distinct x.owner) from (
+        select proowner from pg_proc where pronamespace = 'howdah'::regnamespace
+        union all
+        select relowner from pg_class where relnamespace = 'howdah'::regnamespace and relkind in ('r', 'p', 'v', 'S')) x (owner)) > 1 then
+    raise exception using errcode = '42501', message = 'the tables and functions of schema howdah do not all have the same owner',
+      hint = 'Give them to one: REASSIGN OWNED, ALTER TABLE … OWNER TO, ALTER FUNCTION … OWNER TO; then migrate again';
+  end if;
+
+  -- ── nothing for everybody, and for our roles exactly what follows; what was granted to others stays ──
+
+  execute 'revoke all on schema howdah from public, ' || all_of;
+  execute 'revoke all on all routines in schema howdah from public, ' || all_of;
+  -- Takes the rights to single columns too. Only where there are any: the partitions, which come and go, are left in peace.
+  for name in
+    select c.oid::regclass from pg_class c
+     where c.relnamespace = 'howdah'::regnamespace and c.relkind in ('r', 'p', 'v', 'S')
+       and (c.relacl is not null or exists (select from pg_attribute t where t.attrelid = c.oid and t.attacl is not null))
+  loop
+    execute format('revoke all on table %s from public, %s', name, all_of);
+  end loop;
+
+  -- Which release is here: asked by every program at its start.
+  grant usage on schema howdah to howdah_client, howdah_worker, howdah_viewer, howdah_admin;
+  grant select on howdah.migration, howdah.installed to howdah_client, howdah_worker, howdah_viewer, howdah_admin;
+
+  -- Enqueue. Many tasks go by COPY, or by INSERT … RETURNING id: into these columns, so only tasks that wait.
+  grant execute on function howdah.now, howdah.enqueue, howdah.put, howdah.enqueue_many
+     to howdah_client, howdah_worker, howdah_admin;
+  grant insert (id, kind, queue, priority, run_at, payload), select (id) on howdah.task
+     to howdah_client, howdah_worker, howdah_admin;
+  execute format('grant usage on sequence %s to howdah_client, howdah_worker, howdah_admin', pg_get_serial_sequence('howdah.task', 'id'));
+
+  -- Look.
+  grant select on howdah.queues, howdah.workers, howdah.kind to howdah_client, howdah_worker, howdah_viewer, howdah_admin;
+  grant select on howdah.tasks to howdah_client, howdah_worker, howdah_admin;
+  grant execute on function howdah.find, howdah.outcomes, howdah.why, howdah.history to howdah_client, howdah_worker, howdah_admin;
+  -- Not what people wrote or programs said: payload, result, progress, error, last_error, reason; message, data.
+  grant select (id, kind, queue, status, step, key, priority, attempt, lost, run_at, created_at, claimed_at, finished_at, worker, epoch)
+     on howdah.tasks to howdah_viewer;
+  grant select (id, at, task_id, type, kind, step, attempt, epoch, worker, actor) on howdah.event to howdah_viewer;
+  grant select on howdah.event to howdah_admin;
+
+  -- Run tasks: the worker protocol, and what a worker does for everybody's good.
+  grant execute on function howdah.declare, howdah.register, howdah.pump, howdah.settle_rest, howdah.heartbeat, howdah.report,
+     howdah.leave, howdah.rescue, howdah.make_partitions, howdah.retain, howdah.waiting_queues
+     to howdah_worker;
+
+  -- Repair.
+  grant execute on function howdah.cancel, howdah.retry, howdah.pause, howdah.resume, howdah.stop_workers to howdah_admin;
+
+  -- ── what somebody was granted, and the triggers that plain INSERT fires, run with the rights of the owner ──
+
+  -- pg_temp is named, and last: left out, it would be searched first, and hold tables of whoever calls. The settings that
+  -- a function has already stay. What only these call, the helpers, runs inside them.
+  for name in
+    select p.oid::regprocedure from pg_proc p
+     where p.pronamespace = 'howdah'::regnamespace and p.proname <> all (inlined)
+       and (p.prorettype = 'trigger'::regtype
+            or exists (select from aclexplode(p.proacl) a join pg_roles r on r.oid = a.grantee where r.rolname = any (ours)))
+  loop
+    execute format('alter function %s security definer set search_path = pg_catalog, pg_temp', name);
+  end loop;
+end
+$roles$;
