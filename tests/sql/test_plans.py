@@ -231,6 +231,22 @@ def test_the_claim_passes_tasks_of_kinds_it_does_not_know_once(explained: Explai
     frugal(ran, returned=BATCH, indexes={"task_claim", "task_pkey"})
 
 
+def test_rescue_reaches_the_tasks_of_the_dead_and_no_others(explained: Explained) -> None:
+    conn = explained.worker.conn
+    conn.execute("analyze howdah.task")
+    rescue = "select rescued from howdah.rescue()"
+    explained(ask, conn, rescue)  # its plans are made on the empty table
+    dying = Worker(conn, ["job"])
+    load(conn, 100_000)
+    dying.claim(50)
+    explained.worker.claim(1000)
+    past = "update howdah.worker set ttl = '1 ms', lease_until = clock_timestamp() - interval '1 s' where id = %s"
+    conn.execute(past, [dying.id])
+    rescued, ran = explained(ask, conn, rescue)
+    assert rescued == 50
+    frugal(ran, returned=50, indexes={"task_worker", "task_pkey"})
+
+
 def test_a_claim_never_takes_more_than_its_room(explained: Explained) -> None:
     conn = explained.worker.conn
     load(conn, 500, priority="n % 7")

@@ -248,3 +248,28 @@ def test_calls_are_complete() -> None:
         "retain",
     ):
         assert hasattr(calls, name)
+
+
+async def test_a_row_somebody_holds_locked_does_not_stall_the_others(app: App, conn: psycopg.Connection) -> None:
+    started, release = asyncio.Event(), asyncio.Event()
+
+    @app.task()
+    async def held() -> str:
+        started.set()
+        await release.wait()
+        return "in the end"
+
+    @app.task()
+    async def work(n: int) -> int:
+        return n
+
+    task = await held.enqueue()
+    async with app.worker(lease="10m"):
+        await started.wait()
+        with conn.transaction():
+            conn.execute("select from howdah.task where id = %s for update", [task.id])
+            release.set()
+            for n in range(3):
+                tasks = await work.enqueue_many([(n,) for n in range(20)])
+                assert [await other.result("20s") for other in tasks] == list(range(20))
+        assert await task.result("20s") == "in the end"

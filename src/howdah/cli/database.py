@@ -48,10 +48,13 @@ def migrate(
         applied = bring_up_to_date(client.installation.open_unchecked(), roles=roles)
     new = [name for name in applied if name.startswith("migrations/")]
     version = f"howdah {release()}, schema {len(migrations())}"
-    if not applied:
+    others = [name for name in applied if "/" in name and name not in new]
+    if not new and not others:
         say(f"up to date: {version}")
     else:
-        say(f"now at {version}: {len(new)} migrations, {len(applied) - len(new)} functions, triggers and views")
+        say(f"now at {version}: {len(new)} migrations, {len(others)} functions, triggers and views")
+    if roles:
+        say("howdah_client, howdah_worker, howdah_viewer and howdah_admin have their rights: GRANT them to your users")
 
 
 def psql(

@@ -21,33 +21,12 @@ from howdah.kinds.registry import Kind
 from howdah.outcomes import Transition
 from howdah.worker.house import House
 from howdah.worker.lease import Lease
+from howdah.worker.settlement import transition_row
 
 log = logging.getLogger("howdah.worker")
 Why = Literal["cancel", "release", "lost"]
 
 RELEASED = Transition("queued", attempts="unspent")
-
-
-def transition_row(task: ClaimedTask, transition: Transition, *, keep: bool) -> dict[str, Any]:
-    """A transition as `howdah.settle_rest` takes it."""
-    row: dict[str, Any] = {"id": task.id, "epoch": task.epoch, "to": transition.to, "attempts": transition.attempts}
-    if transition.payload is not None:
-        row["payload"] = msgspec.Raw(transition.payload.encode())
-    if transition.result is not None:
-        row["result"] = msgspec.Raw(transition.result.encode())
-    if transition.delay:
-        row["delay"] = transition.delay.total_seconds()
-    if not keep:
-        row["gone"] = True
-    for name, value in (
-        ("error", transition.error),
-        ("reason", transition.reason),
-        ("event", transition.event),
-        ("data", transition.details),
-    ):
-        if value is not None:
-            row[name] = value
-    return row
 
 
 class Attempt:

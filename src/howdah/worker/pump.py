@@ -10,8 +10,6 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 import psycopg
@@ -27,23 +25,18 @@ from howdah.errors import HowdahError, LeaseLost
 from howdah.kinds import ending
 from howdah.outcomes import Transition
 from howdah.telemetry import AttemptEnded, tell
-from howdah.worker.attempt import Attempt, Why, transition_row
+from howdah.worker.attempt import Attempt, Why
 from howdah.worker.house import House
 from howdah.worker.lanes import Lanes
-from howdah.worker.lease import Lease
+from howdah.worker.lease import Lease, awake_clock
 from howdah.worker.service import Service
+from howdah.worker.settlement import Ended, settlement
 
 log = logging.getLogger("howdah.worker")
 _claimed = msgspec.json.Decoder(list[ClaimedTask])
 
-
-@dataclass(slots=True)
-class Ended:
-    """An attempt that waits to be settled. `sent` counts how often it was put into a request."""
-
-    attempt: Attempt
-    transition: Transition
-    sent: int = 0
+# How long a task whose row is locked waits before it is tried again.
+_LOCKED_FOR = 2.0
 
 
 class Pump(Service):
@@ -75,6 +68,8 @@ class Pump(Service):
         self.running: dict[int, Attempt] = {}
         self._by_queue: Counter[str] = Counter()
         self._ended: list[Ended] = []
+        self._locked: list[Ended] = []  # their rows are held by somebody's open transaction
+        self._locked_until = 0.0
         self.stopping = False
         self.idle = asyncio.Event()
         self._asleep = False  # what the worker's row says
@@ -103,13 +98,23 @@ class Pump(Service):
     @property
     def unsettled(self) -> bool:
         """Whether attempts have ended whose end is not in the database yet."""
-        return bool(self._ended)
+        return bool(self._ended or self._locked)
 
     # ── the loop ──
 
     async def turn(self) -> float | None:
         if not self._lease.trust:
             raise LeaseLost("the lease was lost" if self._lease.lost else "the lease may be over")
+        if self._locked and time.monotonic() >= self._locked_until:
+            locked, self._locked = self._locked, []
+            await self._one_by_one(locked)
+        rest = await self._round()
+        if self._locked:
+            until = max(self._locked_until - time.monotonic(), 0)
+            rest = until if rest is None else min(rest, until)
+        return rest
+
+    async def _round(self) -> float | None:
         batch, self._ended = self._ended, []
         room = self._room()
         if not batch and room == 0:
@@ -121,13 +126,14 @@ class Pump(Service):
         except LeaseLost:
             raise
         except Exception as error:
-            self._ended = batch + self._ended
             # Whatever this request claimed is ours in the database and nowhere here: the next heartbeat gives it back.
             self._beat_now()
-            if passes(error) or not batch:
-                raise
-            await self._one_by_one(error)
-            return 0
+            if batch and (not passes(error) or isinstance(error, psycopg.errors.LockNotAvailable)):
+                log.warning("a batch was refused (%s); settling one by one", type(error).__name__)
+                await self._one_by_one(batch)
+                return 0
+            self._ended = batch + self._ended
+            raise
         self._lanes.looked(reply.cursors, fresh=fresh, seconds=time.monotonic() - asked_at)
         await self._close_books(batch, reply)
         self._start_all(claimed)
@@ -146,9 +152,10 @@ class Pump(Service):
         if room:
             lanes = self._lanes.request(room, self._by_queue, self._house.processes.room, fresh=fresh)
         seq = self._lease.next_seq()
+        asked_at = awake_clock()
         try:
             reply = await self._line.run(
-                calls.pump(self._lease.id, seq, **_settlement(batch), lanes=lanes, room=room, asleep=announce)
+                calls.pump(self._lease.id, seq, **settlement(batch), lanes=lanes, room=room, asleep=announce)
             )
         except BaseException:
             self._announce = announce
@@ -156,6 +163,11 @@ class Pump(Service):
             raise
         if announce is not None:
             self._asleep = announce
+        if awake_clock() - asked_at > self._lease.ttl:
+            # Others may have ended these as overdue by now, although our heartbeat was on time: not ours any more.
+            self._lease.settle(seq)
+            self._beat_now()
+            return reply, []
         # Held first, settled second: a heartbeat in between must not find a claimed task that is not held.
         claimed = [] if reply.claimed is None else _claimed.decode(reply.claimed)
         for task in claimed:
@@ -267,68 +279,31 @@ class Pump(Service):
             return False
         return not rows or any(row["epoch"] == task.epoch for row in rows)
 
-    async def _one_by_one(self, cause: Exception) -> None:
-        """One row that the database refuses must not fail its neighbours: settle each alone, park the bad one."""
-        log.warning("a batch was refused (%s); settling one by one", type(cause).__name__)
-        batch, self._ended = self._ended, []
+    async def _one_by_one(self, batch: list[Ended]) -> None:
+        """One row that the database refuses must not fail its neighbours: settle each alone, park the bad one.
+
+        One whose row is locked is tried again later, and does not hold up the others.
+        """
         while batch:
             ended = batch.pop()
             try:
-                await self._settle_alone(ended)
+                try:
+                    await self._settle_alone(ended)
+                except psycopg.Error as error:
+                    if passes(error):
+                        raise
+                    ended.transition = ending.parked(HowdahError(f"its outcome could not be stored: {error}"))
+                    await self._settle_alone(ended)
+            except psycopg.errors.LockNotAvailable:
+                self._locked.append(ended)
+                self._locked_until = time.monotonic() + _LOCKED_FOR
             except psycopg.Error as error:
                 if passes(error):
                     self._ended += [*batch, ended]
                     raise
-                ended.transition = ending.parked(HowdahError(f"its outcome could not be stored: {error}"))
-                try:
-                    await self._settle_alone(ended)
-                except psycopg.Error as again:
-                    if passes(again):
-                        self._ended += [*batch, ended]
-                        raise
-                    log.exception("task %d cannot be settled at all; it goes back", ended.attempt.task.id)
-                    self._let_go(ended.attempt.task)
+                log.exception("task %d cannot be settled at all; it goes back", ended.attempt.task.id)
+                self._let_go(ended.attempt.task)
 
     async def _settle_alone(self, ended: Ended) -> None:
         reply, _ = await self._ask([ended], 0, False)
         await self._close_books([ended], reply)
-
-
-def _settlement(batch: list[Ended]) -> dict[str, Any]:
-    """A batch as arguments of `calls.pump`: the common successes as plain arrays, the rest as JSON."""
-    if not batch:
-        return {}
-    batch.sort(key=lambda ended: ended.attempt.task.id)  # the lock order
-    done: list[ClaimedTask] = []
-    gone: list[ClaimedTask] = []
-    results: list[str] = []
-    rest: list[dict[str, Any]] = []
-    for ended in batch:
-        ended.sent += 1
-        task, transition = ended.attempt.task, ended.transition
-        keep = ended.attempt.kind.defaults.keep is not None
-        if transition.to != "succeeded":
-            rest.append(transition_row(task, transition, keep=keep))
-        elif not keep:
-            gone.append(task)
-        else:
-            done.append(task)
-            if transition.result is not None:
-                results.append(f'"{task.id}":{transition.result}')
-    settlement: dict[str, Any] = {}
-    if done:
-        settlement["done"] = _arrays(done)
-    if gone:
-        settlement["gone"] = _arrays(gone)
-    if results:
-        settlement["results"] = "{" + ",".join(results) + "}"
-    if rest:
-        settlement["transitions"] = msgspec.json.encode(rest).decode()
-    return settlement
-
-
-def _arrays(tasks: list[ClaimedTask]) -> tuple[str, str]:
-    return (
-        "{" + ",".join([str(task.id) for task in tasks]) + "}",
-        "{" + ",".join([str(task.epoch) for task in tasks]) + "}",
-    )

@@ -1,5 +1,7 @@
 create or replace function howdah.make_partitions(ahead int default 7) returns int
 language plpgsql
+-- As in retain: everybody else waits behind a lock that waits.
+set lock_timeout = '200ms'
 as $$
 #variable_conflict use_column
 declare

@@ -15,6 +15,8 @@ create or replace function howdah.pump(
 ) returns table (settled bigint[], claimed text, cursors jsonb, next_due double precision)
 language plpgsql
 set plan_cache_mode = force_generic_plan
+-- A row that somebody holds in an open transaction must not stall all the others: the worker settles them one by one then.
+set lock_timeout = '500ms'
 as $$
 #variable_conflict use_column
 declare
@@ -29,6 +31,13 @@ begin
   perform from howdah.worker w where w.id = pump.worker and w.status = 'live' for key share;
   if not found then
     raise exception using errcode = 'HW008', message = format('worker %s lost its lease', pump.worker);
+  end if;
+
+  -- Three runs over the ids below, each ascending: together they would not be, so all are locked first.
+  if (pump.done_ids is not null)::int + (pump.gone_ids is not null)::int + (pump.transitions is not null)::int > 1 then
+    perform from (select unnest(pump.done_ids) union all select unnest(pump.gone_ids)
+                  union all select (x ->> 'id')::bigint from jsonb_array_elements(pump.transitions) x) i (id)
+      join howdah.task t on t.id = any (array[i.id]) order by t.id for no key update of t;
   end if;
 
   -- Settle before claiming: a task that just ended may hold what the next claim needs.

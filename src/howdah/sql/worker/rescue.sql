@@ -23,9 +23,12 @@ begin
   get diagnostics dead = row_count;
 
   -- The tasks of all dead workers, not only of those just found: a statement of its own, so that it sees their last claims.
+  -- LATERAL with a LIMIT cannot be turned round: a walk along all that run, to find that nobody is dead.
   for lost in
     select t.id, t.epoch, t.queue, w.host, w.pid, w.lease_until
-      from howdah.worker w join howdah.task t on t.worker = w.id and t.status = 'running'
+      from howdah.worker w
+      cross join lateral (select t.id, t.epoch, t.queue from howdah.task t
+                           where t.worker = w.id and t.status = 'running' limit rescue.at_most) t
      where w.status = 'dead'
      order by t.id limit rescue.at_most
   loop
@@ -40,6 +43,10 @@ begin
 
   -- Handlers that outlived their time on a worker that is alive but does not stop them (its loop is blocked). A lease
   -- of grace, because the worker is the one to do this. Processes wait for a slot after the claim, and are killed in time.
+  if not exists (select from howdah.kind k where k.timeout is not null and k.executor <> 'process') then
+    return next;
+    return;
+  end if;
   for lost in
     select t.id, t.epoch, k.timeout
       from howdah.worker w

@@ -1,5 +1,8 @@
 create or replace function howdah.retain(events interval default '30 days') returns table (dropped int, deleted bigint)
 language plpgsql
+-- Whoever reads the archive for an hour (a dump, a report) keeps a day from being dropped; while we wait for it, every end
+-- of a task would wait behind us. So hardly at all, and again later.
+set lock_timeout = '200ms'
 as $$
 #variable_conflict use_column
 declare
