@@ -17,7 +17,9 @@ async def welcome(ctx: Context, user_id: int) -> str:
 
 async def main() -> None:
     async with app, app.worker():
-        task = await welcome.enqueue(42)  # checked against the signature; part of your transaction with using(connection=…)
+        task = await welcome.enqueue(
+            42
+        )  # checked against the signature; part of your transaction with using(connection=…)
         print(await task.result(timeout="30s"))
         later = await welcome.using(delay="1h", key="welcome:43").enqueue(43)
         print((await later.why())[0].reason)

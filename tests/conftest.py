@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import psycopg
 import pytest
-import servers
 
+import servers
 from howdah import App
 from howdah.db.pool import Database
 from howdah.migrate import migrate

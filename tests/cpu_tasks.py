@@ -3,7 +3,7 @@
 import os
 import time
 
-from howdah import App, Again, Context, Fail, Retry
+from howdah import Again, App, Context, Fail, Retry
 
 app = App("dbname=never_opened")
 

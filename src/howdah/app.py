@@ -162,7 +162,8 @@ class App(Client):
         timeout        the time limit of one attempt
         max_lost       how many attempts may end with their worker's death before the task is parked
         keep           how long an ended task stays in the archive; None: nothing of it is kept, not even its result
-        executor       "loop" (async functions), "thread" (plain ones), "process" (CPU work, killed on timeout)
+        executor       "loop" (async functions), "thread" (plain ones), "process" (CPU work, killed on
+                       timeout and on cancellation; no ctx.on_commit there)
         transactional  run the handler inside the transaction that ends it, as ctx.connection
 
         Raises InvalidOption that names the option.

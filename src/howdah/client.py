@@ -17,7 +17,7 @@ from howdah.calls import Call, NewTask
 from howdah.db import borrowed
 from howdah.db.pool import Database
 from howdah.durations import Duration
-from howdah.errors import InvalidOption, TaskNotFound, shown
+from howdah.errors import HowdahError, InvalidOption, TaskNotFound, shown
 from howdah.installation import Installation
 from howdah.kinds.registry import Registry
 from howdah.payload import DEFAULT_MAX_BYTES
@@ -28,7 +28,11 @@ R = TypeVar("R")
 
 
 class Client:
-    """Enqueue, look and repair, with no worker machinery. An App is a Client with handlers."""
+    """Enqueue, look and repair, with no worker machinery. An App is a Client with handlers.
+
+    Every verb has its twin in `_sync`. On a running event loop, as in a notebook, the twins work and block the loop for
+    the moment that the database needs to answer; only `result_sync`, which may wait for long, is refused there.
+    """
 
     def __init__(
         self, dsn: str | None = None, *, home: Path | str | None = None, max_payload: int = DEFAULT_MAX_BYTES
@@ -148,12 +152,15 @@ class Client:
         loop = asyncio.get_running_loop()
         waiter = self._waiters.get(loop)
         if waiter is None:
-            self._waiters = {known: waits for known, waits in self._waiters.items() if not known.is_closed()}
+            for over in [known for known in list(self._waiters) if known.is_closed()]:
+                self._waiters.pop(over, None)
             waiter = self._waiters[loop] = Waiter(self.run)
         return self._read_result(await waiter.wait(_id(task_id), timeout), kind)
 
     def result_sync(self, task_id: int, *, timeout: Duration | None = None, kind: str | None = None) -> Any:
-        """As `result`, blocking."""
+        """As `result`, blocking. Refused on a running event loop: what it waits for may have to run on that loop."""
+        if asyncio._get_running_loop() is not None:  # pyright: ignore[reportPrivateUsage]
+            raise HowdahError("result_sync would block the running event loop", hint="Write: await task.result()")
         return self._read_result(wait_sync(self.run_sync, _id(task_id), timeout), kind)
 
     def _read_result(self, value: Any, kind: str | None) -> Any:

@@ -79,7 +79,7 @@ class Task(Generic[R]):
         return await self._client.result(self.id, timeout=timeout, kind=self.kind)
 
     def result_sync(self, timeout: Duration | None = None) -> R:
-        """As `result`, blocking."""
+        """As `result`, blocking; not on a running event loop, where it would stop the worker it may be waiting for."""
         return self._client.result_sync(self.id, timeout=timeout, kind=self.kind)
 
     async def info(self) -> TaskInfo:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -99,8 +100,8 @@ async def test_the_longer_it_waits_the_rarer_it_asks(app: App, receipt: Any, ask
     task = await receipt.enqueue(1)
     with pytest.raises(ResultTimeout):
         await task.result("1s")
-    # 5, 10, 20 … 320 ms, 640 ms
-    assert 6 <= len(asked.calls) <= 10
+    # At once, and after 5, 10, 20 … 320, 640 ms; fewer where the machine is busy.
+    assert 2 <= len(asked.calls) <= 10
 
 
 async def test_who_is_new_does_not_make_it_ask_for_the_old(
@@ -110,12 +111,14 @@ async def test_who_is_new_does_not_make_it_ask_for_the_old(
     waiting = [asyncio.create_task(task.result()) for task in old]
     await until(lambda: len(asked.calls) >= 7)  # they are asked for every third of a second by now
     asked.calls.clear()
+    began = time.monotonic()
     new = await receipt.enqueue_many([(n,) for n in range(20)])
     for task in new:
         succeed(conn, "null", task.id)
         await task.result()
-    assert len([size for size in asked.calls if size >= 500]) <= 3
-    assert len(asked.calls) <= 45
+    most_for_the_old = 2 + (time.monotonic() - began) / 0.32
+    assert len([size for size in asked.calls if size >= 500]) <= most_for_the_old
+    assert len(asked.calls) <= 40 + most_for_the_old
     for wait in waiting:
         wait.cancel()
 
@@ -334,3 +337,9 @@ def test_waiting_without_a_loop(dsn: str, conn: psycopg.Connection) -> None:
         until_sync(lambda: ended)
         thread.join()
         assert ended == ["hello"]
+
+
+async def test_the_sync_twin_is_refused_where_it_would_stop_the_loop(app: App, receipt: Any) -> None:
+    task = await receipt.enqueue(1)
+    with pytest.raises(HowdahError, match=r"would block the running event loop\. Write: await task\.result"):
+        task.result_sync("1s")

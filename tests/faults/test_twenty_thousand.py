@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
-import servers
-from waiting import until_sync
 
+import servers
 from howdah import App
+from waiting import until_sync
 
 PROGRAM = Path(__file__).with_name("program.py")
 TASKS = 20_000

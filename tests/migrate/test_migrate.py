@@ -248,7 +248,7 @@ def test_an_unreachable_server_is_one_sentence_without_the_password(conn: psycop
     ],
 )
 def test_a_dsn_that_cannot_be_read_is_one_sentence_without_the_password(dsn: str) -> None:
-    with pytest.raises(InvalidOption, match="cannot be read|is an address of mysql") as caught:
+    with pytest.raises(InvalidOption, match=r"cannot be read|is an address of mysql") as caught:
         migrate(Database(dsn))
     assert "\n" not in str(caught.value)
     assert "s3cret" not in str(caught.value)

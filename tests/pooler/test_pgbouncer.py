@@ -15,13 +15,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
-import servers
 from psycopg.conninfo import conninfo_to_dict
-from waiting import until, until_sync
 
+import servers
 from howdah import App, Context
 from howdah.db.pool import Database
 from howdah.migrate import migrate
+from waiting import until, until_sync
 
 
 class Pooler:

@@ -59,7 +59,7 @@ def test_days_go_when_the_longest_keep_is_over_and_not_before(own_conn: psycopg.
     ask(own_conn, "select howdah.make_partitions(0)")
     kept, short = put(own_conn), put(own_conn, "short")
     worker.done(*worker.claim())
-    retain = "select dropped, deleted from howdah.retain('10 years')"
+    retain = "select dropped, deleted from howdah.retain()"
     set_clock(own_conn, "2050-01-02 11:30+00")
     assert own_conn.execute(retain).fetchone()[1] == 1  # pyright: ignore[reportOptionalSubscript]
     assert own_conn.execute("select id from howdah.archive").fetchall() == [(kept,)]

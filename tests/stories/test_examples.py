@@ -20,7 +20,13 @@ ROOT = Path(__file__).parents[2]
 def run(program: Path, folder: Path) -> str:
     environment = {key: value for key, value in os.environ.items() if key != "HOWDAH_DSN"}
     done = subprocess.run(
-        [sys.executable, str(program)], cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, str(program)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

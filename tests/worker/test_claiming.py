@@ -6,14 +6,16 @@ import asyncio
 import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import psycopg
 import pytest
-from waiting import until
 
+import cpu_tasks
 from howdah import App, Weight
 from howdah.worker.lanes import Lanes
 from howdah.worker.settings import Settings
+from waiting import until
 
 
 async def test_higher_priority_first_then_due_time_then_id(app: App) -> None:
@@ -208,3 +210,19 @@ def test_a_request_never_asks_for_more_than_the_room() -> None:
         "b": (2, 6),
         "c": (4, 6),
     }
+
+
+async def test_a_worker_takes_no_more_process_tasks_than_it_has_processes(app: App, tmp_path: Path) -> None:
+    """The rest is for other workers: it would only wait here."""
+    cpu_tasks.serve(app)
+    for n in range(4):
+        await app.enqueue("wait_for_ever", marker=str(tmp_path / str(n)))
+
+    @app.task()
+    async def quick() -> int:
+        return 1
+
+    async with app.worker(processes=2, grace=0):
+        await until(lambda: len(list(tmp_path.iterdir())) == 2, "both processes")
+        assert await (await quick.enqueue()).result("20s") == 1
+        assert len(await app.tasks(status=["running"])) == 2

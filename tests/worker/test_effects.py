@@ -7,10 +7,10 @@ from typing import Any
 
 import psycopg
 import pytest
-from waiting import until
 
-from howdah import App, Again, Context, Retry, Snooze
+from howdah import Again, App, Context, Retry, Snooze
 from howdah.errors import TaskFailed
+from waiting import until
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ async def test_a_connection_lost_in_the_transaction_is_a_failed_attempt_without_
 async def test_ctx_connection_without_transactional_says_what_to_do(app: App) -> None:
     @app.task(retry=0)
     async def lost(ctx: Context) -> None:
-        ctx.connection  # noqa: B018
+        ctx.connection
 
     task = await lost.enqueue()
     async with app.worker():

@@ -10,12 +10,12 @@ from typing import Any
 
 import psycopg
 import pytest
-import servers
-from waiting import until
 
+import servers
 from howdah import App, Context, calls
 from howdah.db.line import Line
 from howdah.telemetry import AttemptEnded, WorkerChanged
+from waiting import until
 
 
 def ended(app: App) -> Callable[[str], list[int]]:

@@ -8,10 +8,10 @@ from datetime import timedelta
 
 import psycopg
 import pytest
-from waiting import until
 
 from howdah import Again, App, Cancel, Context, Fail, Retry, Snooze
 from howdah.errors import TaskCancelled, TaskFailed
+from waiting import until
 
 
 @pytest.fixture

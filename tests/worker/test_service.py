@@ -26,7 +26,11 @@ class Failing(Service):
 
 
 async def test_a_loop_survives_any_trouble_with_the_database() -> None:
-    errors: list[Exception] = [psycopg.OperationalError("gone"), TimeoutError(), psycopg.errors.InsufficientPrivilege("no")]
+    errors: list[Exception] = [
+        psycopg.OperationalError("gone"),
+        TimeoutError(),
+        psycopg.errors.InsufficientPrivilege("no"),
+    ]
     service = Failing(errors)
     running = asyncio.create_task(service.run())
     await asyncio.wait_for(service.recovered.wait(), 30)

@@ -7,13 +7,13 @@ import os
 import threading
 from pathlib import Path
 
-import cpu_tasks
 import psycopg
 import pytest
-from waiting import until
 
+import cpu_tasks
 from howdah import App, Context, Retry
 from howdah.errors import TaskCancelled, TaskFailed
+from waiting import until
 
 
 async def status(app: App, task_id: int) -> str:

@@ -54,11 +54,11 @@ begin
 
   execute 'revoke all on schema howdah from public, ' || all_of;
   execute 'revoke all on all routines in schema howdah from public, ' || all_of;
-  -- Takes the rights to single columns too. Only where there are any: the partitions, which come and go, are left in peace.
+  -- Takes the rights to single columns too. The partitions, which come and go, only if somebody has rights to them.
   for name in
     select c.oid::regclass from pg_class c
      where c.relnamespace = 'howdah'::regnamespace and c.relkind in ('r', 'p', 'v', 'S')
-       and (c.relacl is not null or exists (select from pg_attribute t where t.attrelid = c.oid and t.attacl is not null))
+       and (not c.relispartition or c.relacl is not null or exists (select from pg_attribute t where t.attrelid = c.oid and t.attacl is not null))
   loop
     execute format('revoke all on table %s from public, %s', name, all_of);
   end loop;

@@ -26,6 +26,7 @@ class Lanes:
         self._concurrency = settings.concurrency
         self._plain = sorted(kind.name for kind in registry if kind.executor != "process")
         self._process = sorted(kind.name for kind in registry if kind.executor == "process")
+        self.use_processes = bool(self._process)
         if self.serves_all:
             for kind in registry:
                 self.learn(kind.defaults.queue)

@@ -127,11 +127,6 @@ class Processes:
         self._free = [_Slot() for _ in range(size)]
         self._changed = asyncio.Condition()
 
-    @property
-    def room(self) -> int:
-        """How many more calls would start at once."""
-        return len(self._free)
-
     async def attempt(self, kind: Kind, task: ClaimedTask, report: ReportProgress) -> Transition:
         """Run one attempt in a child process. Its time begins when the handler does, not while the child starts."""
         async with self._changed:

@@ -66,7 +66,10 @@ class Pump(Service):
         self._report = report
         self._beat_now = beat_now
         self.running: dict[int, Attempt] = {}
+        self._starting = 0
+        self._closed = False
         self._by_queue: Counter[str] = Counter()
+        self._in_processes = 0
         self._ended: list[Ended] = []
         self._locked: list[Ended] = []  # their rows are held by somebody's open transaction
         self._locked_until = 0.0
@@ -84,7 +87,8 @@ class Pump(Service):
             attempt.cancel("cancel")
 
     def cancel_all(self, why: Why) -> list[Attempt]:
-        """Stop every handler."""
+        """Stop every handler, and start no more."""
+        self._closed = True
         attempts = list(self.running.values())
         for attempt in attempts:
             attempt.cancel(why)
@@ -96,9 +100,9 @@ class Pump(Service):
         self.wake()
 
     @property
-    def unsettled(self) -> bool:
-        """Whether attempts have ended whose end is not in the database yet."""
-        return bool(self._ended or self._locked)
+    def busy(self) -> bool:
+        """Whether something runs, or has ended and is not in the database yet."""
+        return bool(self.running or self._starting or self._ended or self._locked)
 
     # ── the loop ──
 
@@ -135,8 +139,13 @@ class Pump(Service):
             self._ended = batch + self._ended
             raise
         self._lanes.looked(reply.cursors, fresh=fresh, seconds=time.monotonic() - asked_at)
+        if claimed:
+            if not self._lease.trust:
+                raise LeaseLost("the claim came back after the lease may have ended")
+            self._count(claimed)
+            # Started while the next request is under way, as everything that needs no answer: the server never waits.
+            asyncio.get_running_loop().call_soon(self._start_all, claimed)
         await self._close_books(batch, reply)
-        self._start_all(claimed)
         return self._next_rest(reply, room, claimed=len(claimed), fresh=fresh)
 
     def _room(self) -> int:
@@ -144,13 +153,15 @@ class Pump(Service):
         if self.stopping:
             return 0
         most = self._house.settings.concurrency
-        return max(min(most - len(self.running) - self._house.threads.stuck, (most + 1) // 2), 0)
+        free = most - len(self.running) - self._starting - self._house.threads.stuck
+        return max(min(free, (most + 1) // 2), 0)
 
     async def _ask(self, batch: list[Ended], room: int, fresh: bool) -> tuple[Pumped, list[ClaimedTask]]:
         announce, self._announce = self._announce, None
         lanes = "[]"
         if room:
-            lanes = self._lanes.request(room, self._by_queue, self._house.processes.room, fresh=fresh)
+            process_room = max(self._house.settings.processes - self._in_processes, 0)
+            lanes = self._lanes.request(room, self._by_queue, process_room, fresh=fresh)
         seq = self._lease.next_seq()
         asked_at = awake_clock()
         try:
@@ -177,20 +188,42 @@ class Pump(Service):
 
     async def _close_books(self, batch: list[Ended], reply: Pumped) -> None:
         """Let go of what was sent, and tell how it ended."""
+        if len(reply.settled) == len(batch):
+            if batch:
+                asyncio.get_running_loop().call_soon(self._close, batch)
+            return
         settled = set(reply.settled)
+        self._close([ended for ended in batch if ended.attempt.task.id in settled])
         for ended in batch:
             task = ended.attempt.task
-            self._let_go(task)
-            if task.id in settled or (ended.sent > 1 and await self._was_settled(task)):
-                self._tell(ended.attempt, ended.transition)
+            if task.id in settled:
+                continue
+            if ended.sent > 1 and await self._was_settled(task):
+                self._close([ended])
             else:
+                self._let_go(task)
                 self._tell_stale(ended.attempt)
 
+    def _close(self, settled: list[Ended]) -> None:
+        for ended in settled:
+            self._let_go(ended.attempt.task)
+            self._tell(ended.attempt, ended.transition)
+
+    def _count(self, claimed: list[ClaimedTask]) -> None:
+        """Counted as soon as they are ours, so that the next request does not ask for their room."""
+        self._starting += len(claimed)
+        self._by_queue.update([task.queue for task in claimed])
+        if self._lanes.use_processes:
+            self._in_processes += sum(self._runs_in_a_process(task) for task in claimed)
+
+    def _runs_in_a_process(self, task: ClaimedTask) -> bool:
+        return self._house.registry.get(task.kind).executor == "process"
+
     def _start_all(self, claimed: list[ClaimedTask]) -> None:
-        if claimed and not self._lease.trust:
-            raise LeaseLost("the claim came back after the lease may have ended")
-        for task in claimed:
-            self._start(task)
+        self._starting -= len(claimed)
+        if not self._closed:  # else they go back with the lease
+            for task in claimed:
+                self._start(task)
 
     def _next_rest(self, reply: Pumped, room: int, *, claimed: int, fresh: bool) -> float | None:
         """How long to rest after this answer. None: until an attempt ends or somebody wakes us."""
@@ -204,7 +237,7 @@ class Pump(Service):
             # Say that we are about to sleep, then look once more: what came in between did not notify.
             self._announce = True
             return 0
-        if self._house.settings.until_idle and not claimed and fresh and not self.running and not self._ended:
+        if self._house.settings.until_idle and not claimed and fresh and not self.busy:
             self.idle.set()
         rest = self._house.settings.poll.total_seconds()
         if reply.next_due is not None:
@@ -216,7 +249,6 @@ class Pump(Service):
     # ── attempts ──
 
     def _start(self, task: ClaimedTask) -> None:
-        self._by_queue[task.queue] += 1
         self.running[task.id] = Attempt(
             task,
             self._house.registry.get(task.kind),
@@ -231,6 +263,8 @@ class Pump(Service):
         task = attempt.task
         self.running.pop(task.id, None)
         self._by_queue[task.queue] -= 1
+        if attempt.kind.executor == "process":
+            self._in_processes -= 1
         if transition is not None:
             self._ended.append(Ended(attempt, transition))
         else:

@@ -17,6 +17,8 @@ log = logging.getLogger("howdah.worker")
 class Service:
     """`turn` does one round of work and returns how many seconds to rest, None for until woken; `wake` ends the rest.
 
+    With no rest the next turn follows at once: a turn that asks for none has waited for the database, and so let others in.
+
     A loop survives the database: what fails there is said and tried again, slower and slower, with jitter. A lost lease
     goes through at once, and a mistake in howdah itself when it repeats: a worker that cannot work must not look alive.
     """
@@ -68,6 +70,4 @@ class Service:
                     await self._bell.wait()
             except TimeoutError:
                 pass
-        else:
-            await asyncio.sleep(0)  # a loop that is never out of work still lets the others in
         self._bell.clear()

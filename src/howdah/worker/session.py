@@ -135,7 +135,7 @@ class Session:
         hurried = asyncio.create_task(self._house.hurry.wait())
         try:
             async with asyncio.timeout(seconds):
-                while self._pump.running or self._pump.unsettled:
+                while self._pump.busy:
                     if hurry and hurried.done():
                         return
                     for task in lost:

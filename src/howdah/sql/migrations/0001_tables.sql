@@ -152,7 +152,6 @@ create table howdah.archive (
 ) partition by range (finished_at);
 comment on table howdah.archive is 'Ended tasks, one partition per day (UTC) of finished_at; retention drops whole days.';
 create index archive_id on howdah.archive (id);
-create index archive_finished on howdah.archive using brin (finished_at);
 create table howdah.archive_default partition of howdah.archive default;
 comment on table howdah.archive_default is 'Takes what no daily partition takes, so that finishing a task never fails; emptied when its day is made.';
 

@@ -62,14 +62,16 @@ begin
       update howdah.task t
          set status = 'running', worker = claim.worker, claim_seq = claim.seq, claimed_at = clock,
              epoch = t.epoch + 1, attempt = t.attempt + 1, progress = null
-        from pick
-       where t.id = any (array[pick.id])
-      returning t.*
+       -- As one array, and not as a join: a join planned while the table was small may walk along the whole primary key.
+       where t.id = any (array(select id from pick))
+      returning t.id, t.epoch, t.kind, t.queue, t.step, t.step_no, t.attempt, t.key, t.last_error, t.payload, t.run_at
+    ), sorted as (
+      select * from take order by run_at, id
     )
-    select array_agg(json_build_array(k.id, k.epoch, k.kind, k.queue, k.step, k.step_no, k.attempt, k.key, k.last_error, k.payload) order by k.run_at, k.id),
-           (array_agg(k.run_at order by k.run_at desc, k.id desc))[1], (array_agg(k.id order by k.run_at desc, k.id desc))[1]
+    select array_agg(json_build_array(k.id, k.epoch, k.kind, k.queue, k.step, k.step_no, k.attempt, k.key, k.last_error, k.payload)),
+           max(k.run_at), (array_agg(k.id))[count(*)]
       into took, last_at, last_id
-      from take k;
+      from sorted k;
 
     if took is not null then
       claimed := claimed || took;

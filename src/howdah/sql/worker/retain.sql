@@ -1,4 +1,4 @@
-create or replace function howdah.retain(events interval default '30 days') returns table (dropped int, deleted bigint)
+create or replace function howdah.retain() returns table (dropped int, deleted bigint)
 language plpgsql
 -- Whoever reads the archive for an hour (a dump, a report) keeps a day from being dropped; while we wait for it, every end
 -- of a task would wait behind us. So hardly at all, and again later.
@@ -25,7 +25,7 @@ begin
   loop
     continue when part.until > clock;
     -- In parentheses: IF reads as far as the first THEN outside of them.
-    if (part.until + case part.parent when 'event' then retain.events else coalesce(longest, '7 days') end) < clock then
+    if (part.until + case part.parent when 'event' then interval '30 days' else coalesce(longest, '7 days') end) < clock then
       execute format('drop table howdah.%I', part.name);
       dropped := dropped + 1;
     end if;
@@ -45,4 +45,4 @@ begin
   return next;
 end
 $$;
-comment on function howdah.retain(interval) is 'Drop partitions of the archive and of events whose time is over, delete what kinds keep for less, forget workers that ended a day ago.';
+comment on function howdah.retain() is 'Drop partitions of the archive and of events whose time is over, delete what kinds keep for less, forget workers that ended a day ago.';

@@ -1,11 +1,12 @@
 -- The common end, in bulk and through the primary key: succeeded tasks leave for the archive in one statement.
 -- `id, epoch, worker` is the fence. There is no test of the status: it would invite the partial index of running tasks,
--- whose statistics say that nothing runs. And `= any (array[…])` instead of `=`, here and wherever a worker reaches for its
--- tasks: as a plain join, planned while the table was small, it may be a walk along the whole primary key, and the plan stays.
+-- whose statistics say that nothing runs. And the rows are reached by `id = any (array)`, here and wherever a worker reaches for
+-- its tasks: as a plain join, planned while the table was small, it may be a walk along the whole primary key, and the plan stays.
+-- The join that is left compares epochs, hashed.
 create or replace function howdah.settle_done(worker uuid, ids bigint[], epochs bigint[], results jsonb, gone boolean)
 returns bigint[]
 language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_sort = off
+set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off
 set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
@@ -16,7 +17,7 @@ begin
   if settle_done.gone then
     with done as (
       delete from howdah.task t using unnest(settle_done.ids, settle_done.epochs) d (id, epoch)
-       where t.id = any (array[d.id]) and t.epoch = d.epoch and t.worker = settle_done.worker
+       where t.id = any (settle_done.ids) and t.id = d.id and t.epoch = d.epoch and t.worker = settle_done.worker
       returning t.id
     )
     select array_agg(d.id) into settled from done d;
@@ -24,7 +25,7 @@ begin
   end if;
   with done as (
     delete from howdah.task t using unnest(settle_done.ids, settle_done.epochs) d (id, epoch)
-     where t.id = any (array[d.id]) and t.epoch = d.epoch and t.worker = settle_done.worker
+     where t.id = any (settle_done.ids) and t.id = d.id and t.epoch = d.epoch and t.worker = settle_done.worker
     returning t.*
   ), kept as (
     insert into howdah.archive (id, kind, queue, status, priority, run_at, step, payload, key, attempt, lost, epoch,

@@ -13,7 +13,8 @@ declare
 begin
   if exists (select from jsonb_array_elements(settle_rest.transitions) x
               where coalesce(x ->> 'to', '') not in ('queued', 'failed', 'succeeded', 'cancelled')) then
-    raise exception using errcode = 'HW002', message = 'a transition goes to queued, failed, succeeded or cancelled';
+    raise exception using errcode = 'HW002', message = 'a transition goes to queued, failed, succeeded or cancelled',
+      hint = 'Give every transition one of them as "to"';
   end if;
   with asked as materialized (
     select x.id, x.epoch, x."to", x.payload, x.step, x.result, make_interval(secs => coalesce(x.delay, 0)) as delay,
