@@ -17,6 +17,7 @@ import pytest
 import sqlalchemy as sa
 from psycopg import rows
 from psycopg_pool import AsyncConnectionPool
+from sqlalchemy import orm
 
 from howdah import App
 from howdah.db.pool import Database
@@ -326,7 +327,7 @@ def test_a_scoped_session_and_rows_of_their_own_flushed_together(
     dsn: str, handlers: SimpleNamespace, conn: psycopg.Connection
 ) -> None:
     engine = sa.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(dsn))
-    session = sa.orm.scoped_session(sa.orm.sessionmaker(engine))
+    session = orm.scoped_session(orm.sessionmaker(engine))
     session.execute(sa.text("create table public.own (n int)"))
     session.execute(sa.text("insert into public.own values (1)"))
     handlers.welcome.using(connection=session).enqueue_sync("a")
@@ -384,6 +385,6 @@ def test_a_connection_to_another_database_system_is_refused(handlers: SimpleName
     engine = sa.create_engine("sqlite://")
     with engine.connect() as theirs, pytest.raises(InvalidOption, match=r"connection to sqlite.*PostgreSQL"):
         handlers.welcome.using(connection=theirs)
-    with sa.orm.Session(engine) as session, pytest.raises(InvalidOption, match=r"connection to sqlite.*PostgreSQL"):
+    with orm.Session(engine) as session, pytest.raises(InvalidOption, match=r"connection to sqlite.*PostgreSQL"):
         handlers.welcome.using(connection=session)
     engine.dispose()
