@@ -754,3 +754,15 @@ def test_a_full_disk_is_said_so_and_leaves_nothing_half_made(new_home: Path) -> 
         inside = Path(f"/proc/{someone.pid}/root{new_home}")
         assert not list(inside.glob("new-*"))
         assert not (inside / "data").exists()
+
+
+def test_a_users_table_without_a_schema_is_not_put_among_ours(copied_home: Path) -> None:
+    server = embedded.start(copied_home)
+    try:
+        with psycopg.connect(server.dsn) as conn:
+            conn.execute("create schema if not exists howdah")
+            conn.execute("create table mine (n int)")
+            assert conn.execute("select schemaname from pg_tables where tablename = 'mine'").fetchone() == ("public",)
+            conn.rollback()
+    finally:
+        server.release()

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import os
 import sys
+from pathlib import Path
 
 from howdah import App, Context
 
@@ -14,6 +16,14 @@ async def double(ctx: Context, n: int) -> int:
     if n % 10 == 0:
         await asyncio.sleep(0.02)
     return n * 2
+
+
+@app.task(retry=5)
+async def hold(ctx: Context, gate: str) -> int:
+    """Runs until the gate is opened; returns which worker process did it."""
+    while not Path(gate).exists():
+        await asyncio.sleep(0.02)
+    return os.getpid()
 
 
 async def main() -> None:

@@ -20,6 +20,8 @@ SETTINGS = {
     "fsync": "on",
     "synchronous_commit": "on",
     "jit": "off",
+    # The user is called howdah, and "$user" would put every table without a schema among ours.
+    "search_path": "public",
     "log_checkpoints": "off",
     "log_line_prefix": "%m [%p] %d ",
 }

@@ -59,7 +59,7 @@ class Settings:
         settings = cls(
             queues=_queues(queues),
             concurrency=_count(concurrency, "concurrency"),
-            processes=_count(processes or os.cpu_count() or 1, "processes"),
+            processes=_count(os.cpu_count() or 1 if processes is None else processes, "processes"),
             lease=duration(lease, "lease"),
             poll=duration(poll, "poll"),
             listen=listen,

@@ -14,7 +14,7 @@ create or replace function howdah.pump(
   asleep       boolean
 ) returns table (settled bigint[], claimed text, cursors jsonb, next_due double precision)
 language plpgsql
-set plan_cache_mode = force_generic_plan
+set plan_cache_mode = force_generic_plan set enable_seqscan = off
 -- A row that somebody holds in an open transaction must not stall all the others: the worker settles them one by one then.
 set lock_timeout = '500ms'
 as $$
@@ -35,9 +35,9 @@ begin
 
   -- Three runs over the ids below, each ascending: together they would not be, so all are locked first.
   if (pump.done_ids is not null)::int + (pump.gone_ids is not null)::int + (pump.transitions is not null)::int > 1 then
-    perform from (select unnest(pump.done_ids) union all select unnest(pump.gone_ids)
-                  union all select (x ->> 'id')::bigint from jsonb_array_elements(pump.transitions) x) i (id)
-      join howdah.task t on t.id = any (array[i.id]) order by t.id for no key update of t;
+    perform from howdah.task t
+     where t.id = any (pump.done_ids || pump.gone_ids || array(select (x ->> 'id')::bigint from jsonb_array_elements(pump.transitions) x))
+     order by t.id for no key update;
   end if;
 
   -- Settle before claiming: a task that just ended may hold what the next claim needs.
