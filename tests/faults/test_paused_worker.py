@@ -31,7 +31,9 @@ def test_a_worker_paused_past_its_lease_finishes_nothing(dsn: str, conn: psycopg
     try:
         until_sync(lambda: conn.execute("select 1 from howdah.kind where name = 'hold'").fetchone(), "the first worker")
         client = Client(dsn)
-        row = conn.execute("select howdah.enqueue('hold', jsonb_build_object('gate', %s::text))", [str(gate)]).fetchone()
+        row = conn.execute(
+            "select howdah.enqueue('hold', jsonb_build_object('gate', %s::text))", [str(gate)]
+        ).fetchone()
         assert row is not None
         until_sync(lambda: owner() == first.pid, "the first worker to hold the task")
         first.send_signal(signal.SIGSTOP)

@@ -11,7 +11,8 @@ from psycopg.rows import DictRow
 
 from howdah.calls import Call
 from howdah.db.failures import passes
-from howdah.db.pool import Database, is_pooled, run_on
+from howdah.db.greeting import greet
+from howdah.db.pool import Database, run_on
 
 log = logging.getLogger("howdah.db")
 R = TypeVar("R")
@@ -25,7 +26,6 @@ class Line:
     def __init__(self, database: Database, *, timeout: float) -> None:
         self.database = database
         self.timeout = timeout
-        self.pooled: bool | None = None
         self._conn: AsyncConnection[DictRow] | None = None
         self._turn = asyncio.Lock()
 
@@ -43,11 +43,12 @@ class Line:
 
     async def _connect(self) -> AsyncConnection[DictRow]:
         conn = await self.database.connect()
-        self.pooled = await is_pooled(conn)
-        if self.pooled:
-            conn.prepare_threshold = None  # the statement would be prepared in somebody else's session
-        else:
-            conn.prepare_threshold = 1
+        try:
+            if await greet(conn):
+                conn.prepare_threshold = 1
+        except BaseException:
+            await conn.close()
+            raise
         self._conn = conn
         return conn
 

@@ -19,6 +19,7 @@ from psycopg.rows import DictRow, dict_row
 from howdah.calls import Call, NewTask
 from howdah.db import copying
 from howdah.db.failures import cannot_connect, check_dsn, readable
+from howdah.db.greeting import greet, greet_sync
 from howdah.db.lending import AsyncPool, LentAsync, LentSync, SyncPool
 from howdah.db.statement import query
 
@@ -113,8 +114,7 @@ class Database:
         conn: LentAsync | None = None
         try:
             conn = await LentAsync.connect(self.dsn, **self.options())
-            if await is_pooled(conn):
-                conn.prepare_threshold = None
+            await greet(conn)
             return conn
         except BaseException as error:
             if conn is not None:
@@ -127,9 +127,7 @@ class Database:
         conn: LentSync | None = None
         try:
             conn = LentSync.connect(self.dsn, **self.options())
-            row = conn.execute(_BACKEND_PID).fetchone()
-            if row is None or row["pid"] != conn.info.backend_pid:
-                conn.prepare_threshold = None
+            greet_sync(conn)
             return conn
         except BaseException as error:
             if conn is not None:
@@ -224,16 +222,3 @@ def run_on_sync(conn: Connection[Any], call: Call[R]) -> R:
         cursor = Cursor(conn, row_factory=dict_row)
         cursor.execute(query(call), call.args)
         return call.read(cursor.fetchall())
-
-
-_BACKEND_PID = "select pg_backend_pid() as pid"
-
-
-async def is_pooled(conn: AsyncConnection[DictRow]) -> bool:
-    """Whether a pooler (PgBouncer, Supavisor, …) answers instead of the server.
-
-    A pooler greets with a process id of its own; the server behind it says another. Behind one, prepared statements
-    and LISTEN may belong to somebody else's session.
-    """
-    row = await (await conn.execute(_BACKEND_PID)).fetchone()
-    return row is None or row["pid"] != conn.info.backend_pid

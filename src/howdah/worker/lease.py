@@ -21,6 +21,7 @@ from psycopg.rows import DictRow
 from howdah import calls
 from howdah.calls import Beat
 from howdah.db.failures import without_password
+from howdah.db.greeting import greet_sync
 from howdah.db.pool import Database, run_on_sync
 from howdah.migrate import release
 from howdah.worker.settings import Settings
@@ -148,6 +149,7 @@ class Heartbeat(threading.Thread):
         if self._conn is None:
             timeout = max(2, int(self._lease.ttl / 3))
             self._conn = self._database.connect_sync(connect_timeout=timeout, prepare_threshold=None)
+            greet_sync(self._conn)
         # A server that hangs without closing the connection would hold this thread for ever.
         alarm = threading.Timer(self._lease.ttl / 3, _shut, [self._conn])
         alarm.daemon = True

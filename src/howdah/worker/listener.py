@@ -10,7 +10,8 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow
 
-from howdah.db.pool import Database, is_pooled
+from howdah.db.greeting import greet
+from howdah.db.pool import Database
 from howdah.worker.service import Service
 
 log = logging.getLogger("howdah.worker")
@@ -52,7 +53,7 @@ class Listener(Service):
     async def turn(self) -> float | None:
         if self._conn is None:
             conn = await self._database.connect()
-            if await is_pooled(conn):
+            if not await greet(conn):
                 await conn.close()
                 return self._deaf("a connection pooler is between us and the server")
             self._conn = conn
