@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
 
+import hypothesis
 import psycopg
 import pytest
 
@@ -14,6 +15,10 @@ import servers
 from howdah import App
 from howdah.db.pool import Database
 from howdah.migrate import migrate
+
+# No test may fail because the machine is slow.
+hypothesis.settings.register_profile("howdah", deadline=None)
+hypothesis.settings.load_profile("howdah")
 
 _TEMPLATE = "howdah_template"
 _numbers = itertools.count(1)

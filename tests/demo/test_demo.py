@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,8 @@ from psycopg.rows import dict_row
 from howdah import embedded
 from howdah.demo import main
 from howdah.demo.files import find, standard_library
-from howdah.errors import InvalidOption, MissingExtra
+from howdah.errors import InvalidOption
+from waiting import until_sync
 
 GOOD = 40
 RUN = "import sys; from pathlib import Path; from howdah.demo import main; sys.exit(main.run(Path(sys.argv[1])))"
@@ -64,10 +64,7 @@ class Ran:
 
 
 def started_in(home: Path) -> embedded.EmbeddedServer:
-    try:
-        return embedded.start(home)
-    except MissingExtra:
-        pytest.skip("the demo's tests need the embedded server")
+    return embedded.start(home)
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +185,6 @@ def test_it_names_a_parked_task_to_ask_about(demo: Ran) -> None:
     assert demo.rows("select code from howdah.why(%s)", int(asked[1])) == [{"code": "failed"}]
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="it looks for processes in /proc")
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
 def test_its_workers_end_with_it(
     how: signal.Signals, code: int, used_home: embedded.EmbeddedServer, folder: Path, tmp_path: Path
@@ -197,11 +193,11 @@ def test_its_workers_end_with_it(
         [sys.executable, "-c", RUN, folder],
         cwd=tmp_path, env=environment(used_home), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    until(lambda: workers_of(driver.pid) and examines(used_home), "the work")
+    until_sync(lambda: workers_of(driver.pid) and examines(used_home), "the work")
     pids = workers_of(driver.pid)
     driver.send_signal(how)
     assert driver.wait(60) == code
-    until(lambda: not any(_lives(pid) for pid in pids), "the workers to end")
+    until_sync(lambda: not any(_lives(pid) for pid in pids), "the workers to end")
 
 
 def test_a_proof_that_does_not_hold_is_exit_code_1(
@@ -231,13 +227,6 @@ def _lives(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
-
-
-def until(condition: Any, what: str, timeout: float = 30) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {timeout} s for {what}"
-        time.sleep(0.05)
 
 
 def test_at_most_so_many_files_are_taken(folder: Path) -> None:

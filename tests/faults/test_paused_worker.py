@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import psycopg
-from waiting import until_sync
 
 from howdah import Client
+from waiting import until_sync
 
 PROGRAM = Path(__file__).with_name("program.py")
 

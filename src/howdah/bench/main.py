@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from howdah.app import App
+from howdah.bench import loop
 from howdah.bench.workloads import WORKLOADS, Figure
 from howdah.errors import InvalidOption
 
@@ -68,17 +69,15 @@ async def _measure(
         database = await app.database()
         async with database.connection() as conn:
             row = await (await conn.execute("show server_version")).fetchone()
-        try:
-            for number in range(1, rounds + 1):
-                for name in workloads:
-                    say(f"round {number} of {rounds}: {name}")
+        for number in range(1, rounds + 1):
+            for name in workloads:
+                say(f"round {number} of {rounds}: {name}")
+                try:
                     for figure in await WORKLOADS[name](app, tasks, concurrency):
                         measured.setdefault(figure.name, []).append(figure)
-        finally:
-            async with database.connection() as conn:
-                await conn.execute("drop schema if exists howdah_bench cascade")
-                await conn.execute("delete from howdah.archive where queue = 'bench'")
-                await conn.execute("delete from howdah.kind where name like 'bench.%'")
+                finally:
+                    async with database.connection() as conn:
+                        await conn.execute(loop.sql("forget").encode())
     return measured, f"PostgreSQL {row['server_version'] if row else '?'}"
 
 

@@ -14,7 +14,6 @@ from typing import Any
 from howdah.app import App
 from howdah.bench import loop
 from howdah.db.line import Line
-from howdah.db.pool import Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,6 @@ async def enqueue(app: App, tasks: int, concurrency: int) -> list[Figure]:
         bare_many = await _timed(lambda: loop.fill(conn, tasks), 1)
     items = [(1,)] * tasks
     ours_many = await _timed(lambda: kind.enqueue_many(items), 1)
-    await _forget(database)
     return [
         Figure("enqueue one by one", singles / ours_one, "tasks/s"),
         Figure("prepared INSERT", singles / bare_one, "tasks/s"),
@@ -98,7 +96,6 @@ async def latency(app: App, tasks: int, concurrency: int) -> list[Figure]:
             committed = await _in_thread(mark.enqueue_sync)
             picked_up.append((await started.get() - committed) * 1000)
     await client.close()
-    await _forget(await app.database())
     picked_up.sort()
     return [
         Figure("idle pick-up p50", statistics.median(picked_up), "ms"),
@@ -151,9 +148,3 @@ def _cpu() -> float:
 def _count_pumps() -> Callable[[], int]:
     before = Line.calls
     return lambda: Line.calls - before
-
-
-async def _forget(database: Database) -> None:
-    """What a workload left in the queue."""
-    async with database.connection() as conn:
-        await conn.execute("delete from howdah.task where queue = 'bench'")
