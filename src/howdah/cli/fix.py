@@ -146,7 +146,8 @@ def stop(
     with where.client(writes=True) as client:
         if worker is None:
             asked = client.stop_workers_sync()
-            say(f"{asked:,} workers were asked to stop" if asked else "no worker is alive")
+            workers = "1 worker was" if asked == 1 else f"{asked:,} workers were"
+            say(f"{workers} asked to stop" if asked else "no worker is alive")
             return OK
         alive = [row for row in client.workers_sync() if row["state"] != "dead"]
         meant = [row for row in alive if worker and str(row["id"]).startswith(worker.lower())]
