@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -37,7 +38,7 @@ class Attempt:
     """
 
     __slots__ = (
-        "_done", "_effects", "_ended", "_lease", "_processes", "_report", "_why", "committed", "ctx", "kind", "seconds",
+        "_began", "_done", "_effects", "_ended", "_lease", "_processes", "_report", "_why", "committed", "ctx", "kind", "seconds",
         "stale", "started", "task",
     )  # fmt: skip
 
@@ -63,6 +64,7 @@ class Attempt:
         self._report = report
         self._ended = ended
         self._why: Why | None = None
+        self._began = False
         self.ctx = Context(task, house.threads.call if kind.executor == "thread" else None, report)
         self.started = time.monotonic()
         self._done = asyncio.get_running_loop().create_task(self._run())
@@ -71,7 +73,8 @@ class Attempt:
         """Stop the handler. A thread is only asked, unless nobody will wait for it."""
         self._why = self._why if self._why == "lost" else why
         self.ctx.cancel()
-        if self.kind.executor != "thread" or why != "cancel":
+        # One that has not begun looks by itself: cancelled now, it would never come to say how it ended.
+        if self._began and (self.kind.executor != "thread" or why != "cancel"):
             self._done.cancel()
 
     async def wait(self) -> None:
@@ -80,7 +83,10 @@ class Attempt:
 
     async def _run(self) -> None:
         transition: Transition | None
+        self._began = True
         try:
+            if self._why is not None:
+                raise asyncio.CancelledError
             if self.kind.transactional:
                 transition = await self._in_transaction()
             else:
@@ -89,7 +95,9 @@ class Attempt:
                     transition = await self._with_hooks(transition)
         except asyncio.CancelledError as error:
             transition = self._stopped(error)
-        except Exception as error:  # never the handler's: ours, or the database's
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # of a hook, of ours, or one that a handler took great care to get through
             transition = ending.of_error(self.task, self.kind.defaults.retry, error)
         if self._why == "lost":
             transition = None
@@ -134,7 +142,13 @@ class Attempt:
 
     async def _in_transaction(self) -> Transition | None:
         """The handler inside the transaction that ends it. A failed attempt leaves nothing behind."""
-        async with self._effects.connection() as conn:
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                # Rescue ends what runs a lease longer than its time limit: nobody may wait here for so long.
+                async with asyncio.timeout(None if self.kind.defaults.timeout is None else self._lease.ttl / 2):
+                    conn = await stack.enter_async_context(self._effects.connection())
+            except TimeoutError:
+                return RELEASED
             transition: Transition | None = None
             try:
                 async with conn.transaction():

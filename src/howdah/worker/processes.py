@@ -125,13 +125,15 @@ class Processes:
     def __init__(self, size: int, threads: Threads) -> None:
         self._threads = threads
         self._free = [_Slot() for _ in range(size)]
-        self._changed = asyncio.Condition()
+        self._turns = asyncio.Semaphore(size)
 
     async def attempt(self, kind: Kind, task: ClaimedTask, report: ReportProgress) -> Transition:
         """Run one attempt in a child process. Its time begins when the handler does, not while the child starts."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._free)
-            slot = self._free.pop()
+        async with self._turns:
+            return await self._attempt(kind, task, report)
+
+    async def _attempt(self, kind: Kind, task: ClaimedTask, report: ReportProgress) -> Transition:
+        slot = self._free.pop()
         limit = kind.defaults.timeout
         loop = asyncio.get_running_loop()
         clock = asyncio.timeout(None)
@@ -155,15 +157,16 @@ class Processes:
                 raise
             raise ending.TimedOut(limit) from None
         except (EOFError, OSError):
-            code = await asyncio.to_thread(lambda: slot.exit_code)
+            code = await self._threads.call(lambda: slot.exit_code, {})
             raise ending.ProcessDied(f"the process of the handler ended, {_exit_words(code)}") from None
         finally:
-            if sys.exc_info()[0] is not None:
-                # Killed, so that nothing of this attempt goes on.
-                await asyncio.shield(asyncio.to_thread(slot.kill))
-            async with self._changed:
+            if sys.exc_info()[0] is None:
                 self._free.append(slot)
-                self._changed.notify()
+            else:
+                # A new one at once: whoever is cancelled again while the old one is killed must not take its place along.
+                self._free.append(_Slot())
+                # Killed, so that nothing of this attempt goes on; not in the loop's threads, which handlers may fill.
+                await asyncio.shield(self._threads.call(slot.kill, {}))
 
     def close(self) -> None:
         """Kill all children. Blocking."""

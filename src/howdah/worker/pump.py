@@ -71,6 +71,7 @@ class Pump(Service):
         self._by_queue: Counter[str] = Counter()
         self._in_processes = 0
         self._ended: list[Ended] = []
+        self._under_way = 0  # ended, and sent in a request that has no answer yet
         self._locked: list[Ended] = []  # their rows are held by somebody's open transaction
         self._locked_until = 0.0
         self.stopping = False
@@ -102,7 +103,7 @@ class Pump(Service):
     @property
     def busy(self) -> bool:
         """Whether something runs, or has ended and is not in the database yet."""
-        return bool(self.running or self._starting or self._ended or self._locked)
+        return bool(self.running or self._starting or self._ended or self._under_way or self._locked)
 
     # ── the loop ──
 
@@ -111,7 +112,11 @@ class Pump(Service):
             raise LeaseLost("the lease was lost" if self._lease.lost else "the lease may be over")
         if self._locked and time.monotonic() >= self._locked_until:
             locked, self._locked = self._locked, []
-            await self._one_by_one(locked)
+            self._under_way = len(locked)
+            try:
+                await self._one_by_one(locked)
+            finally:
+                self._under_way = 0
         rest = await self._round()
         if self._locked:
             until = max(self._locked_until - time.monotonic(), 0)
@@ -120,6 +125,13 @@ class Pump(Service):
 
     async def _round(self) -> float | None:
         batch, self._ended = self._ended, []
+        self._under_way = len(batch)
+        try:
+            return await self._settle_and_claim(batch)
+        finally:
+            self._under_way = 0
+
+    async def _settle_and_claim(self, batch: list[Ended]) -> float | None:
         room = self._room()
         if not batch and room == 0:
             return None
@@ -146,7 +158,8 @@ class Pump(Service):
             # Started while the next request is under way, as everything that needs no answer: the server never waits.
             asyncio.get_running_loop().call_soon(self._start_all, claimed)
         await self._close_books(batch, reply)
-        return self._next_rest(reply, room, claimed=len(claimed), fresh=fresh)
+        self._under_way = 0
+        return await self._next_rest(reply, room, claimed=len(claimed), fresh=fresh)
 
     def _room(self) -> int:
         """How many tasks to ask for now: half of the concurrency at most, so that one half runs while the other is fetched."""
@@ -225,7 +238,7 @@ class Pump(Service):
             for task in claimed:
                 self._start(task)
 
-    def _next_rest(self, reply: Pumped, room: int, *, claimed: int, fresh: bool) -> float | None:
+    async def _next_rest(self, reply: Pumped, room: int, *, claimed: int, fresh: bool) -> float | None:
         """How long to rest after this answer. None: until an attempt ends or somebody wakes us."""
         if not room:
             return None
@@ -238,6 +251,8 @@ class Pump(Service):
             self._announce = True
             return 0
         if self._house.settings.until_idle and not claimed and fresh and not self.busy:
+            if await self._new_queues():
+                return 0
             self.idle.set()
         rest = self._house.settings.poll.total_seconds()
         if reply.next_due is not None:
@@ -245,6 +260,13 @@ class Pump(Service):
         if not fresh:
             rest = min(rest, self._lanes.until_fresh() + 0.001)
         return rest
+
+    async def _new_queues(self) -> bool:
+        """Whether tasks wait in queues nobody told us of. A chore asks as well, but less often than idleness may come."""
+        if not self._lanes.serves_all:
+            return False
+        names = await self._line.run(calls.waiting_queues())
+        return bool([name for name in names if self._lanes.learn(name)])
 
     # ── attempts ──
 
@@ -323,7 +345,9 @@ class Pump(Service):
             try:
                 try:
                     await self._settle_alone(ended)
-                except psycopg.Error as error:
+                except LeaseLost:
+                    raise
+                except (psycopg.Error, HowdahError) as error:
                     if passes(error):
                         raise
                     ended.transition = ending.parked(HowdahError(f"its outcome could not be stored: {error}"))
@@ -331,7 +355,9 @@ class Pump(Service):
             except psycopg.errors.LockNotAvailable:
                 self._locked.append(ended)
                 self._locked_until = time.monotonic() + _LOCKED_FOR
-            except psycopg.Error as error:
+            except LeaseLost:
+                raise
+            except Exception as error:
                 if passes(error):
                     self._ended += [*batch, ended]
                     raise

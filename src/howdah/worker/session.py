@@ -88,12 +88,23 @@ class Session:
                     task.result()  # a service only ends by an error
             await self._finish(running)
             change = "stopped"
+        except asyncio.CancelledError:
+            # Whoever cancels the worker wants it to end now, and not that its tasks wait for the end of the lease.
+            self._house.stopping.set()
+            self._house.hurry.set()
+            with contextlib.suppress(Exception):
+                await self._finish(running)
+                change = "stopped"
+            raise
         finally:
-            await self._give_up()
-            for task in (*running, stop):
-                task.cancel()
+            try:
+                await self._give_up()
+            finally:
+                # Whatever interrupts the rest: a lease that nobody works under must not be renewed for ever.
+                self._heartbeat.end()
+                for task in (*running, stop):
+                    task.cancel()
             await asyncio.gather(*running, stop, return_exceptions=True)
-            self._heartbeat.end()
             await self._listener.close()
             await self._pump_line.close()
             await self._chore_line.close()
@@ -160,8 +171,10 @@ class Session:
         tell(self._house.listeners, WorkerChanged(str(self._lease.id), change))
 
     def _heard_on_thread(self, beat: Beat) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed
+        try:
             self._loop.call_soon_threadsafe(self._heard, beat)
+        except RuntimeError:  # the loop is closed, and nobody told us to end
+            self._heartbeat.end()
 
     def _heard(self, beat: Beat) -> None:
         if not beat.alive:

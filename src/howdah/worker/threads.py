@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Job:
     function: Callable[..., Any]
     arguments: dict[str, Any]
@@ -45,7 +45,8 @@ class Threads:
         try:
             return await future
         except asyncio.CancelledError:
-            self.stuck += 1
+            if future.cancelled():  # else the call has ended, perhaps with this very error
+                self.stuck += 1
             raise
 
     def _start(self, job: _Job) -> None:
@@ -54,7 +55,13 @@ class Threads:
             if self._idle >= len(self._jobs):
                 self._ready.notify()
                 return
-        threading.Thread(target=self._work, name="howdah-handler", daemon=True).start()
+        try:
+            threading.Thread(target=self._work, name="howdah-handler", daemon=True).start()
+        except RuntimeError:  # no more threads to be had
+            with self._ready:
+                if job in self._jobs:  # else one that had ended its own has taken it
+                    self._jobs.remove(job)  # nobody waits for it: it must not run later
+                    raise
 
     def _work(self) -> None:
         while True:

@@ -105,7 +105,7 @@ class Worker:
                         )
                         await self._pause(min(0.1 * 2 ** min(failures, 6), 5) * (0.5 + random.random()))
             finally:
-                await asyncio.to_thread(self._house.processes.close)
+                await self._house.threads.call(self._house.processes.close, {})
 
     def _began(self, lease: Lease) -> None:
         self.lease = lease
