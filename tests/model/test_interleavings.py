@@ -127,7 +127,7 @@ OPERATIONS: dict[str, Operation] = {
 }
 # What it does not get at the first look, it or rescue gets at the next.
 TURNS = {name: [name] for name in OPERATIONS}
-TURNS |= {name: [name, name] for name in ("claim", "claim again", "heartbeat", "rescue")}
+TURNS |= {name: [name, name] for name in ("claim", "claim again", "heartbeat", "report", "rescue")}
 TURNS["leave"] = ["leave", "rescue"]
 
 

@@ -34,7 +34,7 @@ MUTANTS = [
     Mutant("settle_rest", "t.worker = settle_rest.worker", "true", stories.outcome_of_a_task_that_went_back),
     Mutant("settle_rest", "a.\"to\" <> 'succeeded'", "true", stories.cancelled_while_it_ran),
     Mutant("settle_rest", "t.cancel_at is not null and", "false and", stories.cancelled_while_it_ran),
-    Mutant("report", "t.epoch = p.epoch", "true", stories.stale_epoch_of_the_same_worker),
+    Mutant("report", "t.epoch = r.epoch", "true", stories.stale_epoch_of_the_same_worker),
     Mutant("report", "t.worker = report.worker", "true", stories.outcome_of_a_task_that_went_back),
     Mutant("heartbeat", "w.status = 'live'", "true", stories.dead_worker_claims_and_renews),
     Mutant("heartbeat", "t.claim_seq <= heartbeat.settled", "true", stories.heartbeat_that_overtakes_the_reply_to_a_claim),

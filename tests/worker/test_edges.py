@@ -15,7 +15,6 @@ from howdah.context import ClaimedTask
 from howdah.db.line import Line
 from howdah.errors import TaskCancelled, TaskFailed
 from howdah.worker import processes, session
-from howdah.worker.attempt import Attempt
 from howdah.worker.processes import Processes
 from howdah.worker.pump import Pump
 from howdah.worker.threads import Threads
