@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -24,6 +25,8 @@ from howdah.errors import EmbeddedServerError
 START_TIMEOUT = 120.0  # crash recovery may take a while
 STOP_TIMEOUT = 60.0
 STRAY_PATIENCE = 2.0  # backends notice by themselves that their postmaster died; those that do not, are killed
+ANSWER_TIMEOUT = 30.0  # a machine may be that busy; a server that stands still is not joined
+SSL_REQUEST = struct.pack("!ii", 8, 80877103)  # the shortest question of the protocol; answered with one letter
 LOG_KEPT = 10_000_000  # bytes before the log starts anew
 
 
@@ -138,16 +141,21 @@ class Postgres:
         return False
 
     def _answers(self) -> bool:
+        """Whether somebody talks to us, and not only a socket that a dying postmaster has not closed yet."""
         lines = self._postmaster_lines()
         try:
             if sys.platform == "win32":
-                socket.create_connection(("127.0.0.1", int(lines[3])), timeout=5).close()
+                client = socket.create_connection(("127.0.0.1", int(lines[3])), timeout=ANSWER_TIMEOUT)
             else:
-                with socket.socket(socket.AF_UNIX) as client:
+                client = socket.socket(socket.AF_UNIX)
+                client.settimeout(ANSWER_TIMEOUT)
+            with client:
+                if sys.platform != "win32":
                     client.connect(str(socket_in(lines[4])))
+                client.sendall(SSL_REQUEST)
+                return client.recv(1) in (b"N", b"S")
         except (OSError, IndexError):
             return False
-        return True
 
     def _postmaster_lines(self) -> list[str]:
         try:
