@@ -299,7 +299,9 @@ async def test_a_worker_that_stops_waits_for_a_settlement_that_has_to_be_repeate
     async def fails_once(self: Line, call: Any) -> Any:
         if call.function == "pump" and call.args["done_ids"] is not None and not failed.is_set():
             under_way.set()
-            await asyncio.sleep(0.1)  # the answer is slow, while somebody stops the worker
+            await worker._house.stopping.wait()  # pyright: ignore[reportPrivateUsage]
+            for _ in range(100):  # the answer is slow: whoever stops the worker has every turn of the loop they need
+                await asyncio.sleep(0)
             failed.set()
             raise psycopg.OperationalError("the connection broke before the commit")
         return await real(self, call)

@@ -39,7 +39,7 @@ class Attempt:
 
     __slots__ = (
         "_began", "_done", "_effects", "_ended", "_lease", "_processes", "_report", "_why", "committed", "ctx", "kind", "seconds",
-        "stale", "started", "task",
+        "started", "task",
     )  # fmt: skip
 
     def __init__(
@@ -57,7 +57,6 @@ class Attempt:
         self.kind = kind
         self.seconds = 0.0
         self.committed: Transition | None = None
-        self.stale = False
         self._lease = lease
         self._effects = effects
         self._processes = house.processes
@@ -181,7 +180,6 @@ class Attempt:
         row = transition_row(self.task, transition, keep=self.kind.defaults.keep is not None)
         # Last, and fenced: if another worker owns the task by now, everything above is undone.
         if not await run_on(conn, calls.settle_rest(self._lease.id, msgspec.json.encode([row]).decode())):
-            self.stale = True
             raise _Undo
         self.committed = transition
 

@@ -33,6 +33,7 @@ class Lanes:
             self.learn("default")
         self._cursors: dict[str, Any] = {}
         self._fresh_at = 0.0
+        self._turn = 0
 
     def learn(self, queue: str) -> bool:
         """A queue was heard of. True if it is new and served here."""
@@ -77,8 +78,6 @@ class Lanes:
             lanes = lanes[self._turn % len(lanes) :] + lanes[: self._turn % len(lanes)]
             self._turn += 1
         return msgspec.json.encode(lanes).decode()
-
-    _turn = 0
 
     def _lane(self, name: str, queue: str, kinds: list[str], share: int, limit: int) -> dict[str, Any]:
         cursors = self._cursors.get(name, {})

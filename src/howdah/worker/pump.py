@@ -81,10 +81,10 @@ class Pump(Service):
 
     # ── what others may do ──
 
-    def cancel(self, task_id: int, epoch: int | None = None) -> None:
+    def cancel(self, task_id: int) -> None:
         """The database says that this task is to be cancelled."""
         attempt = self.running.get(task_id)
-        if attempt is not None and (epoch is None or attempt.task.epoch == epoch):
+        if attempt is not None:
             attempt.cancel("cancel")
 
     def cancel_all(self, why: Why) -> list[Attempt]:
