@@ -4,52 +4,81 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from howdah.actor import Action, Actor
     from howdah.app import App
     from howdah.backoff import Retry
     from howdah.client import Client
     from howdah.context import Context
     from howdah.enqueue import TaskFunction
     from howdah.errors import HowdahError
-    from howdah.outcomes import Again, Cancel, Fail, Snooze
+    from howdah.inbox import EOF, Inbox, Misfit
+    from howdah.machine import Machine
+    from howdah.outcomes import Again, Cancel, Done, Fail, Join, Sleep, Snooze, Suspend, after, at, join
     from howdah.task import Reason, Task, TaskInfo
     from howdah.worker.settings import Weight
     from howdah.worker.worker import Worker
 
 __all__ = [
+    "EOF",
+    "Action",
+    "Actor",
     "Again",
     "App",
     "Cancel",
     "Client",
     "Context",
+    "Done",
     "Fail",
     "HowdahError",
+    "Inbox",
+    "Join",
+    "Machine",
+    "Misfit",
     "Reason",
     "Retry",
+    "Sleep",
     "Snooze",
+    "Suspend",
     "Task",
     "TaskFunction",
     "TaskInfo",
     "Weight",
     "Worker",
+    "after",
+    "at",
+    "join",
 ]
 
 # Imported when first asked for: `howdah --help` needs no database driver.
 _HOME = {
+    "Action": "actor",
+    "Actor": "actor",
     "Again": "outcomes",
     "App": "app",
     "Cancel": "outcomes",
     "Client": "client",
     "Context": "context",
+    "Done": "outcomes",
+    "EOF": "inbox",
     "Fail": "outcomes",
     "HowdahError": "errors",
+    "Inbox": "inbox",
+    "Join": "outcomes",
+    "Machine": "machine",
+    "Misfit": "inbox",
     "Reason": "task",
     "Retry": "backoff",
+    "Sleep": "outcomes",
     "Snooze": "outcomes",
+    "Suspend": "outcomes",
     "Task": "task",
     "TaskFunction": "enqueue",
     "TaskInfo": "task",
     "Weight": "worker.settings",
     "Worker": "worker.worker",
+    "after": "outcomes",
+    "at": "outcomes",
+    "join": "outcomes",
 }
 
 

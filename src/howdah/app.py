@@ -19,15 +19,20 @@ from typing import (
     overload,
 )
 
+from howdah.actor import Actor, RegisterActor
 from howdah.backoff import Retry
 from howdah.client import Client
 from howdah.context import Context
-from howdah.durations import Duration, duration, optional_duration
-from howdah.enqueue import ByName, Given, OnConflict, Options, TaskFunction, check_name, check_priority, options
+from howdah.durations import Duration
+from howdah.enqueue import ByName, TaskFunction
 from howdah.errors import InvalidOption, shown
+from howdah.kinds.actor import ActorKind
 from howdah.kinds.function import FunctionKind
+from howdah.kinds.machine import MachineKind
 from howdah.kinds.registry import Defaults, Executor
-from howdah.outcomes import Again, Cancel, Fail, RetryAfter, Snooze
+from howdah.machine import Machine
+from howdah.options import Given, OnConflict, Options, check_name, defaults, options
+from howdah.outcomes import Again, Cancel, Fail, Join, RetryAfter, Snooze
 from howdah.payload import DEFAULT_MAX_BYTES
 from howdah.task import Task
 from howdah.telemetry import Listener
@@ -43,7 +48,7 @@ R_co = TypeVar("R_co", covariant=True)
 Ts = TypeVarTuple("Ts")
 
 # What a handler may return instead of a result. It is no part of the type of `await task.result()`.
-Ends = Again | Snooze | RetryAfter | Fail | Cancel
+Ends = Again | Join | Snooze | RetryAfter | Fail | Cancel
 Later = Coroutine[Any, Any, R]
 
 
@@ -175,23 +180,15 @@ class App(Client):
             )
         if not isinstance(transactional, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidOption(f"transactional must be True or False, not {shown(transactional)}")
-        if retry is not None and not isinstance(retry, Retry):
-            if isinstance(retry, bool) or not isinstance(retry, int):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise InvalidOption(f"retry must be a Retry or how many retries, not {shown(retry)}")
-            retry = Retry(retry)
-        limit = optional_duration(timeout, "timeout")
-        if limit is not None and not limit:
-            raise InvalidOption("timeout must be longer than nothing", hint="Leave it out for no time limit")
-        if isinstance(max_lost, bool) or not isinstance(max_lost, int) or not 0 <= max_lost <= 1_000_000:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidOption(f"max_lost must be a whole number from 0 to 1,000,000, not {shown(max_lost)}")
-        defaults = Defaults(
-            queue=check_name(queue, "queue"),
-            priority=check_priority(priority),
-            delay=duration(delay, "delay"),
-            retry=retry or Retry(),
+        said = defaults(
+            Defaults(),
+            queue=queue,
+            priority=priority,
+            delay=delay,
+            retry=retry,
             max_lost=max_lost,
-            timeout=limit,
-            keep=optional_duration(keep, "keep"),
+            timeout=timeout,
+            keep=keep,
         )
         chosen = None if name is None else check_name(name, "name")
 
@@ -204,7 +201,7 @@ class App(Client):
             kind: FunctionKind[..., Any] = FunctionKind(
                 function,
                 name=chosen or check_name(own, "name"),
-                defaults=defaults,
+                defaults=said,
                 executor=executor,
                 transactional=transactional,
                 max_payload=self.max_payload,
@@ -213,6 +210,108 @@ class App(Client):
             return TaskFunction(self, kind)
 
         return Decorator(register)
+
+    def machine(
+        self,
+        name: str,
+        *,
+        queue: str = "default",
+        priority: int = 0,
+        delay: Duration = 0,
+        retry: Retry | int | None = None,
+        timeout: Duration | None = None,
+        max_lost: int = 3,
+        keep: Duration | None = timedelta(days=7),
+    ) -> Machine:
+        """Register a state machine: a kind whose tasks go from step to step. `@machine.step` adds the steps.
+
+        name  its kind; the options are those of `task`, and hold for every step that does not say otherwise
+
+        Raises InvalidOption that names the option.
+
+        >>> greeter = app.machine("greeter")               # doctest: +SKIP
+        >>> @greeter.step                                  # doctest: +SKIP
+        ... @dataclass
+        ... class SayHello:
+        ...     name: str
+        ...     async def run(self) -> None:
+        ...         print("Hello,", self.name)
+        >>> await greeter.enqueue(SayHello("you"))         # doctest: +SKIP
+        """
+        said = defaults(
+            Defaults(),
+            queue=queue,
+            priority=priority,
+            delay=delay,
+            retry=retry,
+            max_lost=max_lost,
+            timeout=timeout,
+            keep=keep,
+        )
+        kind = MachineKind(check_name(name, "name"), defaults=said, max_payload=self.max_payload)
+        self.registry.add(kind)
+        return Machine(self, kind)
+
+    def actor(
+        self,
+        name: str | None = None,
+        *,
+        inbox: Any = None,
+        queue: str = "default",
+        priority: int = 0,
+        delay: Duration = 0,
+        retry: Retry | int | None = None,
+        timeout: Duration | None = None,
+        max_lost: int = 3,
+        keep: Duration | None = timedelta(days=7),
+        executor: Executor | None = None,
+    ) -> RegisterActor:
+        """Register a dataclass, msgspec struct or pydantic model as an actor: its fields are the state.
+
+        name   its kind; without it the name of the class
+        inbox  the type of its messages, with `| EOF` if it wants to know how its children end; without it it takes none
+
+        The other options are those of `task`. The class has `async def poll(self, ctx, inbox) -> Action`, which returns
+        Suspend(), Sleep(delay) or Done(result); state, consumed messages, children and sent messages commit together.
+        A message that is not of the type parks the actor, unless it has `async def misfit(self, ctx, message: Misfit)`.
+        Raises InvalidOption that names the option.
+
+        >>> @app.actor("tally", inbox=int)                 # doctest: +SKIP
+        ... @dataclass
+        ... class Tally:
+        ...     total: int = 0
+        ...     async def poll(self, ctx: Context, inbox: Inbox[int]) -> Action:
+        ...         self.total += sum(inbox)
+        ...         return Suspend()
+        """
+        if isinstance(name, type):
+            raise InvalidOption("@app.actor takes options", hint="Write @app.actor() above the class")
+        said = defaults(
+            Defaults(),
+            queue=queue,
+            priority=priority,
+            delay=delay,
+            retry=retry,
+            max_lost=max_lost,
+            timeout=timeout,
+            keep=keep,
+        )
+
+        def register(cls: Any) -> Actor[..., Any]:
+            if not isinstance(cls, type):
+                raise InvalidOption(f"@app.actor() is for classes, not {shown(cls)}")
+            kind = ActorKind(
+                cls,
+                name=check_name(cls.__name__ if name is None else name, "name"),
+                defaults=said,
+                inbox=inbox,
+                executor=executor,
+                max_payload=self.max_payload,
+            )
+            self.registry.add(kind)
+            return Actor(self, kind)
+
+        return RegisterActor(register)
 
     # ── by name ──
 

@@ -52,6 +52,7 @@ _ENQUEUE = {
     "run_at": "timestamptz",
     "key": "text",
     "on_conflict": "text",
+    "step": "text",
 }
 _MANY = {
     "kind": "text",
@@ -60,6 +61,7 @@ _MANY = {
     "priority": "int",
     "delay": "interval",
     "run_at": "timestamptz",
+    "step": "text",
 }
 _ID = {"id": "bigint"}
 
@@ -76,6 +78,7 @@ class NewTask:
     run_at: datetime | None = None
     key: str | None = None
     on_conflict: str = "return"
+    step: str | None = None
 
 
 def enqueue(task: NewTask, *, defaults_known: bool) -> Call[int | None]:
@@ -89,8 +92,18 @@ def enqueue_many(task: NewTask, payloads: str) -> Call[list[int]]:
     return Call("enqueue_many", _MANY, args, lambda rows: [row["enqueue_many"] for row in rows])
 
 
-def cancel(task_id: int, reason: str | None) -> Call[str]:
-    return Call("cancel", _ID | {"reason": "text"}, {"id": task_id, "reason": reason}, _first)
+def cancel(task_id: int, reason: str | None, *, cascade: bool = True) -> Call[str]:
+    types = _ID | {"reason": "text", "cascade": "boolean"}
+    return Call("cancel", types, {"id": task_id, "reason": reason, "cascade": cascade}, _first)
+
+
+def send(task_id: int, message: str) -> Call[int]:
+    return Call("send", _ID | {"message": "jsonb"}, {"id": task_id, "message": message}, _first)
+
+
+def edit(task_id: int, payload: str | None, step: str | None) -> Call[None]:
+    types = _ID | {"payload": "jsonb", "step": "text"}
+    return Call("edit", types, {"id": task_id, "payload": payload, "step": step}, _nothing)
 
 
 def retry(task_id: int) -> Call[str]:
@@ -227,10 +240,12 @@ def heartbeat(worker: UUID, held: Sequence[tuple[int, int]], settled: int) -> Ca
 
 
 class Pumped(NamedTuple):
-    """What one round trip brought. `cursors` and `claimed` are JSON."""
+    """What one round trip brought. `cursors`, `claimed` and `inboxes` are JSON."""
 
     settled: list[int]
+    kept: list[int] | None
     claimed: str | None
+    inboxes: str | None
     cursors: dict[str, Any] | None
     next_due: float | None
 
@@ -285,7 +300,17 @@ def pump(
 
 def settle_rest(worker: UUID, transitions: str) -> Call[list[int]]:
     types = {"worker": "uuid", "transitions": "jsonb"}
-    return Call("settle_rest", types, {"worker": worker, "transitions": transitions}, lambda rows: _first(rows) or [])
+    return Call(
+        "settle_rest", types, {"worker": worker, "transitions": transitions}, lambda rows: rows[0]["settled"] or []
+    )
+
+
+def inboxes(ids: Sequence[int], after: int = 0) -> Call[str | None]:
+    return Call("inboxes", {"ids": "bigint[]", "after": "bigint"}, {"ids": list(ids), "after": after}, _first)
+
+
+def reserve_ids(how_many: int) -> Call[list[int]]:
+    return Call("reserve_ids", {"how_many": "int"}, {"how_many": how_many}, _first)
 
 
 def report(worker: UUID, progress: Sequence[tuple[int, int, str]]) -> Call[None]:
@@ -311,6 +336,15 @@ class Rescued(NamedTuple):
 
 def rescue() -> Call[Rescued]:
     return Call("rescue", {}, {}, lambda rows: Rescued(**rows[0]))
+
+
+class Woken(NamedTuple):
+    woken: int
+    next_in: float | None
+
+
+def wake_suspended() -> Call[Woken]:
+    return Call("wake_suspended", {}, {}, lambda rows: Woken(**rows[0]))
 
 
 def make_partitions() -> Call[int]:

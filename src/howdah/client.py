@@ -19,8 +19,9 @@ from howdah.db.pool import Database
 from howdah.durations import Duration
 from howdah.errors import HowdahError, InvalidOption, TaskNotFound, shown
 from howdah.installation import Installation
+from howdah.kinds.actor import ActorKind
 from howdah.kinds.registry import Registry
-from howdah.payload import DEFAULT_MAX_BYTES
+from howdah.payload import DEFAULT_MAX_BYTES, encode_message, plain_json
 from howdah.results import Waiter, wait_sync
 from howdah.task import Reason, TaskInfo
 
@@ -101,16 +102,66 @@ class Client:
 
     # ── one task ──
 
-    async def cancel(self, task_id: int, reason: str | None = None, *, connection: Any = None) -> str:
+    async def cancel(
+        self, task_id: int, reason: str | None = None, *, cascade: bool = True, connection: Any = None
+    ) -> str:
         """Cancel a task: "cancelled" if it waited, "running" if it runs and was asked to stop.
 
-        A running task ends as cancelled unless it succeeds first. Raises TaskNotFound, WrongStatus if it has ended.
+        With `cascade` what it spawned is cancelled too, and what that spawned. A running task ends as cancelled unless it
+        succeeds first. Raises TaskNotFound, WrongStatus if it has ended.
         """
-        return await self.run(calls.cancel(_id(task_id), reason), connection)
+        return await self.run(calls.cancel(_id(task_id), reason, cascade=cascade), connection)
 
-    def cancel_sync(self, task_id: int, reason: str | None = None, *, connection: Any = None) -> str:
+    def cancel_sync(
+        self, task_id: int, reason: str | None = None, *, cascade: bool = True, connection: Any = None
+    ) -> str:
         """As `cancel`, blocking."""
-        return self.run_sync(calls.cancel(_id(task_id), reason), connection)
+        return self.run_sync(calls.cancel(_id(task_id), reason, cascade=cascade), connection)
+
+    async def send(self, task_id: int, message: Any, *, kind: str | None = None, connection: Any = None) -> int:
+        """Put a message into the inbox of an actor, in your transaction with `connection=`; returns the message's id.
+
+        With `kind`, and its code here, the message is checked before it is sent; in any case when it is read.
+        Raises InvalidPayload, TaskNotFound if the task is not there or has ended, WrongStatus if it takes no messages.
+        """
+        return await self.run(calls.send(_id(task_id), self._message(message, kind)), connection)
+
+    def send_sync(self, task_id: int, message: Any, *, kind: str | None = None, connection: Any = None) -> int:
+        """As `send`, blocking."""
+        return self.run_sync(calls.send(_id(task_id), self._message(message, kind)), connection)
+
+    def _message(self, message: Any, kind: str | None) -> str:
+        handler = self.registry.find(kind) if kind is not None else None
+        if isinstance(handler, ActorKind):
+            return handler.encode_message(message)
+        return encode_message(message, max_bytes=self.max_payload)
+
+    async def edit(
+        self, task_id: int, *, payload: Mapping[str, Any] | None = None, step: str | None = None, connection: Any = None
+    ) -> None:
+        """Change the payload, the step, or both of a task that does not run; its status stays.
+
+        Checked against the fields of the step: by its code if that is here, else by the names the database knows. What
+        was there before is in the task's history. Raises InvalidPayload, InvalidOption, TaskNotFound, WrongStatus.
+        """
+        found = _only(task_id, await self.run(calls.find(ids=[_id(task_id)]), connection))
+        await self.run(calls.edit(task_id, self._edited(found, payload, step), step), connection)
+
+    def edit_sync(
+        self, task_id: int, *, payload: Mapping[str, Any] | None = None, step: str | None = None, connection: Any = None
+    ) -> None:
+        """As `edit`, blocking."""
+        found = _only(task_id, self.run_sync(calls.find(ids=[_id(task_id)]), connection))
+        self.run_sync(calls.edit(task_id, self._edited(found, payload, step), step), connection)
+
+    def _edited(self, found: TaskInfo, payload: Mapping[str, Any] | None, step: str | None) -> str | None:
+        """The new payload as JSON; None for the old one, which must fit the new step."""
+        handler = self.registry.find(found.kind)
+        if handler is not None:
+            fields = found.payload if payload is None else payload
+            checked = handler.named(step if step is not None else found.step, fields).payload
+            return None if payload is None else checked
+        return None if payload is None else plain_json(payload, "payload", max_bytes=self.max_payload)
 
     async def retry(self, task_id: int, *, connection: Any = None) -> str:
         """Go on with a parked task from its step ("resumed"), or make a waiting one due ("due now").
@@ -218,6 +269,14 @@ class Client:
     def resume_sync(self, queue: str) -> bool:
         """As `resume`, blocking."""
         return self.run_sync(calls.resume(queue))
+
+    async def kinds(self) -> list[dict[str, Any]]:
+        """Every kind that workers have told the database of, with its defaults and steps."""
+        return await self.run(calls.kinds())
+
+    def kinds_sync(self) -> list[dict[str, Any]]:
+        """As `kinds`, blocking."""
+        return self.run_sync(calls.kinds())
 
     async def queues(self) -> list[dict[str, Any]]:
         """Every queue with its counts and whether it is paused."""

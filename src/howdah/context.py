@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Protocol
 
 import msgspec
 from psycopg import AsyncConnection
 
-from howdah.errors import HowdahError, InvalidOption
-from howdah.outcomes import CommitHook
+from howdah.errors import HowdahError, InvalidOption, shown
+from howdah.inbox import EOF, Mail
+from howdah.outcomes import CommitHook, Effects
+from howdah.payload import DEFAULT_MAX_BYTES, encode_message
 
 
 class ClaimedTask(msgspec.Struct, array_like=True, frozen=True):
@@ -26,6 +29,7 @@ class ClaimedTask(msgspec.Struct, array_like=True, frozen=True):
     key: str | None
     last_error: str | None
     payload: msgspec.Raw
+    parent: int | None = None
 
 
 class Progress(msgspec.Struct, omit_defaults=True):
@@ -40,6 +44,13 @@ CallHandler = Callable[[Callable[..., Any], dict[str, Any]], Coroutine[Any, Any,
 ReportProgress = Callable[[ClaimedTask, Progress], None]
 
 
+class Offspring(Protocol):
+    """Whoever can make children: their ids before they are written, and their rows."""
+
+    async def next_id(self) -> int: ...
+    def born(self, kind: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]: ...
+
+
 class Context:
     """The task that is running, as its handler sees it.
 
@@ -52,8 +63,20 @@ class Context:
     ...         ctx.progress(n, len(lines))
     """
 
-    def __init__(self, task: ClaimedTask, call: CallHandler | None, report: ReportProgress) -> None:
+    def __init__(
+        self,
+        task: ClaimedTask,
+        call: CallHandler | None,
+        report: ReportProgress,
+        *,
+        mail: Mail | None = None,
+        offspring: Offspring | None = None,
+    ) -> None:
         self._task = task
+        self.mail = mail
+        self._offspring = offspring
+        self._loop = asyncio.get_running_loop()
+        self.effects: Effects | None = None
         self._call = call
         self._report = report
         self._cancelled = False
@@ -141,6 +164,67 @@ class Context:
             raise InvalidOption(f"on_commit takes an async function of one argument, not {function!r}")
         self.hooks.append(function)
         return function
+
+    # ── children and messages: effects, which commit with the transition of this attempt or not at all ──
+
+    @property
+    def parent(self) -> int | None:
+        """The id of the task that spawned this one."""
+        return self._task.parent
+
+    @property
+    def children(self) -> list[EOF]:
+        """After `Join`: how the children that were spawned before ended, in the order in which they were spawned."""
+        letters = self.mail.letters if self.mail else []
+        ends = {letter.sender: letter.eof() for letter in letters if letter.type == "eof"}
+        return sorted(ends.values(), key=lambda end: end.task_id)
+
+    async def spawn(self, kind: Any, /, *args: Any, **kwargs: Any) -> int:
+        """Make a child, and have its id at once; it is written, and begins, when this attempt commits.
+
+        `kind` is what `@app.task`, `@app.actor` or `app.machine` made, perhaps with options (`welcome.using(delay="1h")`),
+        or a name. What follows is what the child is given: a function its arguments, a machine its first step, an actor
+        its first message (and its state by name). Its end is told to this task: as EOF to an actor, in `ctx.children`
+        after a Join. Raises InvalidPayload, UnknownKind, and InvalidOption with executor="process".
+        """
+        offspring = self._may_have_effects("spawn")
+        row = offspring.born(kind, args, kwargs)
+        row["id"] = await offspring.next_id()
+        self._effects().spawned.append(row)
+        return row["id"]
+
+    def spawn_sync(self, kind: Any, /, *args: Any, **kwargs: Any) -> int:
+        """As `spawn`, for plain functions, which run in a thread."""
+        return asyncio.run_coroutine_threadsafe(self.spawn(kind, *args, **kwargs), self._loop).result()
+
+    def send(self, task: Any, message: Any) -> None:
+        """Send a message to a task, by its id or Task, when this attempt commits.
+
+        Raises InvalidPayload if JSON cannot hold it. If there is no such task then, or it has ended, or takes no messages,
+        the attempt fails with TaskNotFound or WrongStatus, and nothing of it commits.
+        """
+        self._may_have_effects("send")
+        to = getattr(task, "id", task)
+        if isinstance(to, bool) or not isinstance(to, int):
+            raise InvalidOption(f"ctx.send takes the id of a task, not {shown(task)}")
+        body = encode_message(message, max_bytes=DEFAULT_MAX_BYTES)
+        self._effects().sent.append({"to": to, "body": msgspec.Raw(body.encode())})
+
+    def reply(self, message: Any) -> None:
+        """As `send`, to the parent: the task that spawned this one. Raises HowdahError if there is none."""
+        if self._task.parent is None:
+            raise HowdahError(f"task {self.id} ({self.kind}) has no parent", hint="Only what was spawned can reply")
+        self.send(self._task.parent, message)
+
+    def _may_have_effects(self, verb: str) -> Offspring:
+        if self._offspring is None:
+            raise InvalidOption(f"ctx.{verb} does not work with executor='process': the transaction is elsewhere")
+        return self._offspring
+
+    def _effects(self) -> Effects:
+        if self.effects is None:
+            self.effects = Effects()
+        return self.effects
 
     # ── for kinds and workers ──
 

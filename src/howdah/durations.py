@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 from howdah.errors import InvalidOption, shown
 
@@ -45,6 +46,16 @@ def duration(value: Duration, name: str = "duration") -> timedelta:
 def optional_duration(value: Duration | None, name: str) -> timedelta | None:
     """As `duration`, and None stays None."""
     return None if value is None else duration(value, name)
+
+
+def moment(value: Any, name: str) -> datetime:
+    """A point in time: a datetime with a time zone. Raises InvalidOption that names the option."""
+    if not isinstance(value, datetime) or value.utcoffset() is None:
+        what = f"the naive {value.isoformat(' ')}" if isinstance(value, datetime) else shown(value)
+        raise InvalidOption(
+            f"{name} must be a datetime with a time zone, not {what}", hint="Write datetime.now(UTC) + …, or use delay="
+        )
+    return value
 
 
 def _parse(text: str, name: str) -> timedelta:

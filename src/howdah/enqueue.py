@@ -5,8 +5,6 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -15,19 +13,19 @@ from typing import (
     Never,
     ParamSpec,
     Protocol,
-    TypedDict,
     TypeVarTuple,
     Unpack,
     cast,
     overload,
 )
 
+import msgspec
+
 from howdah import calls
 from howdah.calls import Call, NewTask
-from howdah.db import borrowed
-from howdah.durations import Duration, optional_duration
 from howdah.errors import InvalidOption, InvalidPayload, UnknownKind, shown
-from howdah.kinds.registry import Defaults
+from howdah.kinds.registry import Beginning, Kind
+from howdah.options import Given, OnConflict, Options, check_name, options
 from howdah.payload import plain_json
 from howdah.task import Task
 
@@ -48,115 +46,72 @@ F = TypeVar("F", default=Callable[..., Any])  # the function itself
 A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
-OnConflict = Literal["return", "raise", "skip", "replace"]
 Item = tuple[Any, ...] | Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How a task is enqueued, checked. None means: what the kind says."""
-
-    delay: timedelta | None = None
-    at: datetime | None = None
-    queue: str | None = None
-    priority: int | None = None
-    key: str | None = None
-    on_conflict: OnConflict = "return"
-    connection: Any = None
-
-
-_OPTIONS = tuple(field.name for field in fields(Options))
-
-
-class Given(TypedDict, total=False):
-    """What `using` takes, other than on_conflict."""
-
-    delay: Duration | None
-    at: datetime | None
-    queue: str | None
-    priority: int | None
-    key: str | None
-    connection: Any
-
-
-def options(**given: Any) -> Options:
-    """Check what was given to `using`. Raises InvalidOption that names the option."""
-    for name in given:
-        if name not in _OPTIONS:
-            close = difflib.get_close_matches(name, _OPTIONS, n=1)
-            raise InvalidOption(
-                f"using() has no option {name!r}",
-                hint=f"Did you mean {close[0]}?" if close else f"It takes {', '.join(_OPTIONS)}",
-            )
-    delay, at, queue, priority, key = map(given.get, ("delay", "at", "queue", "priority", "key"))
-    on_conflict, connection = given.get("on_conflict", "return"), given.get("connection")
-    if delay is not None and at is not None:
-        raise InvalidOption("delay and at were both given", hint="Give one of them")
-    if at is not None and (not isinstance(at, datetime) or at.utcoffset() is None):
-        what = f"the naive {at.isoformat(' ')}" if isinstance(at, datetime) else shown(at)
-        raise InvalidOption(
-            f"at must be a datetime with a time zone, not {what}", hint="Write datetime.now(UTC) + …, or use delay="
-        )
-    if on_conflict not in ("return", "raise", "skip", "replace"):
-        raise InvalidOption(f'on_conflict must be "return", "raise", "skip" or "replace", not {shown(on_conflict)}')
-    if connection is not None:
-        borrowed.family(connection)
-    return Options(
-        delay=optional_duration(delay, "delay"),
-        at=at,
-        queue=None if queue is None else check_name(queue, "queue"),
-        priority=None if priority is None else check_priority(priority),
-        key=None if key is None else check_name(key, "key", 500),
-        on_conflict=on_conflict,
-        connection=connection,
-    )
-
-
-def check_name(value: Any, what: str, longest: int = 200) -> str:
-    """A name of a queue, kind or key. Raises InvalidOption."""
-    if not isinstance(value, str) or not 1 <= len(value) <= longest:
-        raise InvalidOption(f"{what} must be text of 1 to {longest} characters, not {shown(value)}")
-    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
-        raise InvalidOption(f"{what} holds a character that PostgreSQL cannot store: {shown(value)}")
-    return value
-
-
-def check_priority(value: Any) -> int:
-    """A priority. Raises InvalidOption."""
-    if isinstance(value, bool) or not isinstance(value, int) or not -(2**31) <= value < 2**31:
-        raise InvalidOption(f"priority must be a whole number of 32 bits, not {shown(value)}")
-    return value
-
-
-def _new_task(kind: str, payload: str, chosen: Options, defaults: Defaults | None) -> NewTask:
-    if defaults is None:
-        return NewTask(
-            kind,
-            payload,
-            queue=chosen.queue,
-            priority=chosen.priority,
-            delay=chosen.delay,
-            run_at=chosen.at,
-            key=chosen.key,
-            on_conflict=chosen.on_conflict,
-        )
-    delay = chosen.delay if chosen.delay is not None or chosen.at is not None else defaults.delay
+def new_task(kind: str, beginning: Beginning, chosen: Options) -> NewTask:
+    """The task as its handler's code begins it."""
+    if chosen.step not in (None, beginning.step):
+        begins = "has no steps" if beginning.step is None else f"begins at {beginning.step}"
+        raise InvalidOption(f"{kind}: step={chosen.step!r:.80} was given, and it {begins}", hint="Leave step out")
+    defaults = beginning.defaults
     return NewTask(
         kind,
-        payload,
+        beginning.payload,
         queue=chosen.queue if chosen.queue is not None else defaults.queue,
         priority=chosen.priority if chosen.priority is not None else defaults.priority,
-        delay=delay,
+        delay=chosen.delay if chosen.delay is not None or chosen.at is not None else defaults.delay,
         run_at=chosen.at,
         key=chosen.key,
         on_conflict=chosen.on_conflict,
+        step=beginning.step,
     )
+
+
+def unknown_task(kind: str, payload: str, chosen: Options) -> NewTask:
+    """The task of a kind whose code is not here: what is not chosen is left to the database."""
+    return NewTask(
+        kind,
+        payload,
+        queue=chosen.queue,
+        priority=chosen.priority,
+        delay=chosen.delay,
+        run_at=chosen.at,
+        key=chosen.key,
+        on_conflict=chosen.on_conflict,
+        step=chosen.step,
+    )
+
+
+def begun_many(kind: Kind, items: Iterable[Any]) -> tuple[Beginning | None, list[str]]:
+    """What enqueue_many was given, checked: how all of them begin, and their payloads.
+
+    Raises InvalidPayload that says which item.
+    """
+    first: Beginning | None = None
+    payloads: list[str] = []
+    for number, item in enumerate(items):
+        try:
+            if isinstance(item, Mapping):
+                beginning = kind.begin((), cast("Mapping[str, Any]", item))
+            elif isinstance(item, tuple):
+                beginning = kind.begin(cast("tuple[Any, ...]", item), {})
+            else:
+                raise InvalidPayload(f"{kind.name}: an item is a tuple or a mapping of arguments, not {item!r:.80}")
+            first = first or beginning
+            if beginning.step != first.step:
+                fault = f"{beginning.step} after {first.step}: many are enqueued at one step"
+                raise InvalidPayload(f"{kind.name}: {fault}", hint="Enqueue those of each step by themselves")
+        except InvalidPayload as error:
+            raise InvalidPayload(f"item {number}: {error.message}", hint=error.hint) from error
+        payloads.append(beginning.payload)
+    return first, payloads
 
 
 class Bound(Generic[P, R, E]):
     """A kind with options, ready to enqueue."""
 
-    def __init__(self, client: Client, kind: FunctionKind[P, R], chosen: Options) -> None:
+    def __init__(self, client: Client, kind: Kind, chosen: Options) -> None:
         self._client = client
         self._kind = kind
         self._chosen = chosen
@@ -179,21 +134,21 @@ class Bound(Generic[P, R, E]):
         item, InvalidOption with `key`.
         """
         new, payloads = self._many(items)
-        ids = await self._client.copy(new, payloads, self._chosen.connection) if payloads else []
+        ids = [] if new is None else await self._client.copy(new, payloads, self._chosen.connection)
         return [Task(self._client, task_id, self._kind.name) for task_id in ids]
 
     def enqueue_many_sync(self, items: Iterable[Item]) -> list[Task[R]]:
         """As `enqueue_many`, blocking."""
         new, payloads = self._many(items)
-        ids = self._client.copy_sync(new, payloads, self._chosen.connection) if payloads else []
+        ids = [] if new is None else self._client.copy_sync(new, payloads, self._chosen.connection)
         return [Task(self._client, task_id, self._kind.name) for task_id in ids]
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call[int | None]:
-        payload = self._kind.encode(args, kwargs)
-        new = _new_task(self._kind.name, payload, self._chosen, self._kind.defaults)
-        return calls.enqueue(new, defaults_known=True)
+        return calls.enqueue(
+            new_task(self._kind.name, self._kind.begin(args, kwargs), self._chosen), defaults_known=True
+        )
 
-    def _many(self, items: Iterable[Item]) -> tuple[NewTask, list[str]]:
+    def _many(self, items: Iterable[Any]) -> tuple[NewTask | None, list[str]]:
         if self._chosen.key is not None:
             raise InvalidOption(
                 "key cannot be given to enqueue_many: a key is for one task", hint="Enqueue them one by one"
@@ -202,11 +157,42 @@ class Bound(Generic[P, R, E]):
             raise InvalidPayload(
                 f"{self._kind.name}: enqueue_many takes many tuples or mappings of arguments, not {shown(items)}"
             )
-        return _new_task(self._kind.name, "", self._chosen, self._kind.defaults), self._kind.encode_many(items)
+        first, payloads = begun_many(self._kind, items)
+        return None if first is None else new_task(self._kind.name, first, self._chosen), payloads
+
+    def newborn(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """A child as `howdah.spawn` takes it, all but its id. Raises InvalidPayload."""
+        return newborn(self._kind, self._kind.born(args, kwargs), self._chosen)
 
     def _task(self, task_id: int | None) -> E:
         task: Task[R] | None = None if task_id is None else Task(self._client, task_id, self._kind.name)
         return cast("E", task)  # None only with on_conflict="skip", and then E says so
+
+
+def newborn(kind: Kind, beginning: Beginning, chosen: Options) -> dict[str, Any]:
+    """A child as `howdah.spawn` takes it, all but its id. Raises InvalidOption for options that children do not have."""
+    if chosen.connection is not None or chosen.on_conflict not in ("return", "raise"):
+        raise InvalidOption(
+            "a child is written in the transaction of its parent, and its key must be free",
+            hint="Leave connection= and on_conflict= out",
+        )
+    task = new_task(kind.name, beginning, chosen)
+    row: dict[str, Any] = {
+        "kind": task.kind,
+        "queue": task.queue,
+        "priority": task.priority,
+        "payload": msgspec.Raw(task.payload.encode()),
+    }
+    for name, value in (
+        ("step", task.step),
+        ("key", task.key),
+        ("delay", None if task.delay is None else task.delay.total_seconds()),
+        ("run_at", task.run_at),
+        ("message", beginning.message and msgspec.Raw(beginning.message.encode())),
+    ):
+        if value is not None:
+            row[name] = value
+    return row
 
 
 class TaskFunction(Bound[P, R, Task[R]], Generic[P, R, F]):
@@ -216,7 +202,7 @@ class TaskFunction(Bound[P, R, Task[R]], Generic[P, R, F]):
         super().__init__(client, kind, Options())
         self.name = kind.name
         self.function = kind.function
-        self.kind = kind
+        self.kind: FunctionKind[P, R] = kind
         self.__doc__ = kind.function.__doc__
         self.__name__ = getattr(kind.function, "__name__", kind.name)
         self.__module__ = kind.function.__module__
@@ -247,6 +233,7 @@ class TaskFunction(Bound[P, R, Task[R]], Generic[P, R, F]):
         at           when to run: a datetime with a time zone
         queue        another queue
         priority     higher first
+        step         by name, where a state machine begins
         key          unique among live tasks; a second enqueue with the same key …
         on_conflict  … returns that task ("return"), raises KeyConflict ("raise"), returns None ("skip"), or gives that
                      task the new payload and time ("replace")
@@ -342,9 +329,9 @@ class ByName(Generic[E]):
                 payload = plain_json(arguments, "payload", max_bytes=self._client.max_payload)
             except InvalidPayload as error:
                 raise InvalidPayload(f"{kind}: {error.message}", hint=error.hint) from error
-            return calls.enqueue(_new_task(kind, payload, self._chosen, None), defaults_known=False)
-        payload = handler.encode((), arguments)
-        return calls.enqueue(_new_task(kind, payload, self._chosen, handler.defaults), defaults_known=True)
+            return calls.enqueue(unknown_task(kind, payload, self._chosen), defaults_known=False)
+        beginning = handler.named(self._chosen.step, arguments)
+        return calls.enqueue(new_task(kind, beginning, self._chosen), defaults_known=True)
 
     def _task(self, kind: str, task_id: int | None) -> E:
         task: Task[Any] | None = None if task_id is None else Task(self._client, task_id, kind)

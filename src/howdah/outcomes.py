@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Any, Literal
+from datetime import datetime, timedelta
+from typing import Any, Literal, TypeVar, cast
 
-from howdah.durations import Duration, duration, in_words
+from howdah.durations import Duration, duration, in_words, moment, optional_duration
 
 CommitHook = Callable[[Any], Coroutine[Any, Any, None]]
 
@@ -80,26 +80,138 @@ class Cancel(Outcome):
         self.reason = reason
 
 
-Target = Literal["succeeded", "queued", "failed", "cancelled"]
+class Done(Outcome):
+    """The task has ended, with this result: what an actor or the last step of a machine says."""
+
+    def __init__(self, result: Any = None) -> None:
+        super().__init__(result)
+        self.result = result
+
+
+class Sleep(Outcome):
+    """An actor is polled again after `delay`, and not before: messages that come meanwhile wait."""
+
+    def __init__(self, delay: Duration) -> None:
+        super().__init__(delay)
+        self.delay = duration(delay, "delay")
+
+
+class Suspend(Outcome):
+    """An actor is polled again when a message comes, or at the latest `until` a time or for a length of time.
+
+    With messages left in its inbox, or new ones there, it is polled again at once.
+
+    >>> Suspend(until="10m")
+    Suspend(until=10m)
+    """
+
+    def __init__(self, until: Duration | datetime | None = None) -> None:
+        super().__init__(until)
+        self.until = moment(until, "until") if isinstance(until, datetime) else optional_duration(until, "until")
+
+    def __repr__(self) -> str:
+        if isinstance(self.until, timedelta):
+            return f"Suspend(until={in_words(self.until)})"
+        return f"Suspend(until={self.until})" if self.until else "Suspend()"
+
+
+class Join(Outcome):
+    """Run this task again when all the children that it spawned have ended or are parked; no worker is held.
+
+    Then `ctx.children` has how each of them ended, in the order in which they were spawned. Arguments are the
+    handler's own, as in Again; without any, the payload stays as it is. The attempt counter starts at 0.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args)
+        self.arguments: tuple[tuple[Any, ...], dict[str, Any]] = (args, kwargs)
+
+
+class Move(Outcome):
+    """A step of a machine, reached later than now. Made by `after`, `at` and `join`."""
+
+    def __init__(
+        self, step: Any, *, delay: timedelta | None = None, at: datetime | None = None, joining: bool = False
+    ) -> None:
+        super().__init__(step)
+        self.step, self.delay, self.at, self.joining = step, delay, at, joining
+
+
+S = TypeVar("S")
+
+
+def after(delay: Duration, step: S) -> S:
+    """A step to return from a step: move there after `delay`, and leave the worker free meanwhile.
+
+    To a type checker it is the step itself, so that the return annotation says which moves are legal.
+    Raises InvalidOption if `delay` is not a length of time.
+
+    >>> return after("5s", SayHello(name))                 # doctest: +SKIP
+    """
+    return cast("S", Move(step, delay=duration(delay, "delay")))
+
+
+def at(time: datetime, step: S) -> S:
+    """As `after`, at a time: a datetime with a time zone."""
+    return cast("S", Move(step, at=moment(time, "time")))
+
+
+def join(step: S) -> S:
+    """As `after`, when all the children spawned so far have ended: `ctx.children` has them there."""
+    return cast("S", Move(step, joining=True))
+
+
+Target = Literal["succeeded", "queued", "suspended", "failed", "cancelled"]
 Attempts = Literal["keep", "unspent", "reset"]
+
+
+@dataclass(slots=True)
+class Effects:
+    """What a step asked for beside its own end: children and messages, as `howdah.settle_rest` takes them."""
+
+    spawned: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    sent: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+
+    def __bool__(self) -> bool:
+        return bool(self.spawned or self.sent)
 
 
 @dataclass(slots=True)
 class Transition:
     """What one attempt commits, in the words of the table. Made by a kind, applied by the worker.
 
-    `payload` and `result` are JSON text or None for "as it was" / "no result".
+    `payload` and `result` are JSON text or None for "as it was" / "no result"; `step` and `queue` likewise.
+    It is due after `delay`, or at `run_at`. Suspended, it is woken by a message, or with `joining` by the end of its
+    last child, or after `delay` or at `run_at` if one is given. `consumed` are the messages that were read for good,
+    `inbox_seq` what the row's was when they were read.
     `attempts` says what becomes of the counter: kept (spent), given back, or back to 0 for a new step.
-    `event` and `details` go to `howdah.event`.
+    `event` and `details` go to `howdah.event`. `effects` commit with it.
     """
 
     to: Target
     result: str | None = None
     payload: str | None = None
-    delay: timedelta = timedelta(0)
+    step: str | None = None
+    queue: str | None = None
+    delay: timedelta | None = None
+    run_at: datetime | None = None
+    joining: bool = False
+    consumed: list[int] = field(default_factory=list[int])
+    inbox_seq: int = 0
     attempts: Attempts = "keep"
     error: str | None = None
     reason: str | None = None
     event: str | None = None
     details: dict[str, Any] | None = None
-    hooks: list[CommitHook] = field(default_factory=list[CommitHook])
+    effects: Effects | None = None
+
+    @property
+    def at_once(self) -> bool:
+        """Whether it goes on with a new step here and now."""
+        return (
+            self.to == "queued"
+            and self.attempts == "reset"
+            and not self.delay
+            and self.run_at is None
+            and self.queue is None
+        )

@@ -40,6 +40,9 @@ class TaskInfo:
     last_error: str | None
     reason: str | None
     epoch: int
+    parent: int | None
+    children: int
+    inbox_seq: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +93,24 @@ class Task(Generic[R]):
         """As `info`, blocking."""
         return self._client.show_sync(self.id)
 
-    async def cancel(self, reason: str | None = None) -> str:
-        """Cancel it: "cancelled" if it had not begun, "running" if it was asked to stop. Raises WrongStatus if it ended."""
-        return await self._client.cancel(self.id, reason)
+    async def cancel(self, reason: str | None = None, *, cascade: bool = True) -> str:
+        """Cancel it, and with `cascade` what it spawned: "cancelled" if it had not begun, "running" if it was asked to stop.
 
-    def cancel_sync(self, reason: str | None = None) -> str:
+        Raises WrongStatus if it has ended.
+        """
+        return await self._client.cancel(self.id, reason, cascade=cascade)
+
+    def cancel_sync(self, reason: str | None = None, *, cascade: bool = True) -> str:
         """As `cancel`, blocking."""
-        return self._client.cancel_sync(self.id, reason)
+        return self._client.cancel_sync(self.id, reason, cascade=cascade)
+
+    async def send(self, message: Any, *, connection: Any = None) -> int:
+        """Put a message into its inbox; see Client.send."""
+        return await self._client.send(self.id, message, kind=self.kind, connection=connection)
+
+    def send_sync(self, message: Any, *, connection: Any = None) -> int:
+        """As `send`, blocking."""
+        return self._client.send_sync(self.id, message, kind=self.kind, connection=connection)
 
     async def retry(self) -> str:
         """Go on with it if it is parked ("resumed"), or run it now if it waits ("due now")."""

@@ -26,7 +26,7 @@ class AttemptEnded:
     kind: str
     queue: str
     attempt: int
-    outcome: Literal["succeeded", "queued", "failed", "cancelled", "stale"]
+    outcome: Literal["succeeded", "queued", "suspended", "failed", "cancelled", "stale"]
     seconds: float
     error: str | None = None
 

@@ -17,22 +17,27 @@ NAMES = [command.name for commands in COMMANDS.values() for command in commands]
 # What each SQL function for people is called in the shell. None: it is part of another command, or for programs.
 WORDS = {
     "cancel": "cancel",
+    "edit": "edit",
     "enqueue": "enqueue",
     "pause": "pause",
     "resume": "resume",
     "retry": "retry",
+    "send": "send",
     "stop_workers": "stop",
     "why": "why",
     "bury": None,
     "declare": None,
+    "descendants": None,
     "due": None,
     "enqueue_many": None,  # enqueue --many
     "find": None,  # ls
     "history": None,  # show
     "known_kind": None,
+    "known_step": None,
     "now": None,
     "outcomes": None,
     "put": None,
+    "rules": None,
     "wake": None,
 }
 

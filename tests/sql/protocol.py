@@ -27,6 +27,7 @@ class Claimed(NamedTuple):
     key: str | None
     last_error: str | None
     payload: dict[str, Any]
+    parent: int | None
 
 
 class Worker:

@@ -123,7 +123,7 @@ def test_ids_never_run_out(conn: psycopg.Connection) -> None:
         "select seqtypid::regtype::text from pg_sequence join pg_class on oid = seqrelid"
         " where relnamespace = 'howdah'::regnamespace"
     )
-    assert names(conn, sequences) == ["bigint", "bigint"]
+    assert names(conn, sequences) == ["bigint"] * 3
     narrow = (
         "select table_name || '.' || column_name from information_schema.columns where table_schema = 'howdah'"
         " and data_type = 'integer' and (column_name ~ '(^|_)(id|epoch|seq)$')"

@@ -20,7 +20,7 @@ import servers
 from howdah import App, Context
 from howdah.db.pool import Database
 from howdah.errors import CannotConnect, SchemaMismatch, TaskFailed
-from howdah.migrate import Script, check, migrate, replaced, roles, script
+from howdah.migrate import Script, check, migrate, migrations, replaced, roles, script
 from migrate.catalog import snapshot
 from sql.protocol import Worker, ask, put
 from waiting import until_sync
@@ -30,30 +30,32 @@ ROLES = ("howdah_client", "howdah_worker", "howdah_viewer", "howdah_admin")
 # ── what each may do: every function and table of the schema, compared with what the database says ──
 
 _LOOK = {"find", "outcomes", "why", "history"}
-_ENQUEUE = {"now", "enqueue", "put", "enqueue_many"}
-_PROTOCOL = {"declare", "register", "pump", "settle_rest", "heartbeat", "report", "leave"}
-_CHORES = {"rescue", "make_partitions", "retain", "waiting_queues"}
+_ENQUEUE = {"now", "enqueue", "put", "enqueue_many", "send"}
+_PROTOCOL = {"declare", "register", "pump", "settle_rest", "heartbeat", "report", "leave", "inboxes", "reserve_ids"}
+_CHORES = {"wake_suspended", "rescue", "make_partitions", "retain", "waiting_queues"}
 FUNCTIONS: dict[str, set[str]] = {
     "howdah_client": _ENQUEUE | _LOOK,
     "howdah_worker": _ENQUEUE | _LOOK | _PROTOCOL | _CHORES,
     "howdah_viewer": set(),
-    "howdah_admin": _ENQUEUE | _LOOK | {"cancel", "retry", "pause", "resume", "stop_workers"},
+    "howdah_admin": _ENQUEUE | _LOOK | {"cancel", "edit", "retry", "pause", "resume", "stop_workers"},
     "public": set(),
 }
 _EVERYBODY = {f"{name} SELECT" for name in ("migration", "installed", "queues", "workers", "kind")}
 _PUT = {
-    "task INSERT (id, kind, payload, priority, queue, run_at)",
+    "task INSERT (id, kind, payload, priority, queue, run_at, step)",
     "task SELECT (id)",
     "task_id_seq USAGE",
     "tasks SELECT",
+    "message SELECT",
 }
 TABLES: dict[str, set[str]] = {
     "howdah_client": _EVERYBODY | _PUT,
     "howdah_worker": _EVERYBODY | _PUT,
     "howdah_viewer": _EVERYBODY
     | {
-        "tasks SELECT (attempt, claimed_at, created_at, epoch, finished_at, id, key, kind, lost, priority, queue, run_at,"
-        " status, step, worker)",
+        "tasks SELECT (attempt, children, claimed_at, created_at, epoch, finished_at, id, inbox_seq, key, kind, lost, parent,"
+        " priority, queue, run_at, status, step, worker)",
+        "message SELECT (id, sender, sent_at, task_id, type)",
         "event SELECT (actor, at, attempt, epoch, id, kind, step, task_id, type, worker)",
     },
     "howdah_admin": _EVERYBODY | _PUT | {"event SELECT"},
@@ -448,11 +450,16 @@ CALLS = {
     "settle_rest": "select howdah.settle_rest(%(worker)s, jsonb_build_array(jsonb_build_object("
     "'id', %(task)s::bigint, 'epoch', 1, 'to', 'failed', 'error', 'x', 'event', 'failure')))",
     "leave": "select howdah.leave(%(worker)s)",
+    "send": """select howdah.send(%(actor)s, '{"n": 1}')""",
+    "inboxes": "select howdah.inboxes(array[%(actor)s::bigint])",
+    "reserve_ids": "select howdah.reserve_ids(3)",
+    "wake_suspended": "select howdah.wake_suspended()",
     "rescue": "select howdah.rescue()",
     "make_partitions": "select howdah.make_partitions(8)",
     "retain": "select howdah.retain()",
     "waiting_queues": "select howdah.waiting_queues()",
     "cancel": "select howdah.cancel(%(task)s, 'attacked')",
+    "edit": """select howdah.edit(%(failed)s, '{"b": 2}')""",
     "retry": "select howdah.retry(%(failed)s)",
     "pause": "select howdah.pause('paused', 'attacked')",
     "resume": "select howdah.resume('paused')",
@@ -510,7 +517,7 @@ create temp table pg_class (odd int); create temp table pg_inherits (odd int); c
 """
 _SHADOWED = (
     "task", "archive", "event", "kind", "worker", "queue", "tasks", "queues", "workers", "new_rows", "task_id_seq",
-    "pick", "held", "names", "done",
+    "pick", "held", "names", "done", "message", "letter", "reader", "child", "family", "asked",
 )  # fmt: skip
 
 
@@ -533,8 +540,9 @@ def untrap(place: Place, conn: psycopg.Connection) -> None:
 
 def attack(conn: psycopg.Connection, owner: psycopg.Connection, functions: set[str]) -> dict[str, list[Any]]:
     """Call all of these, and the triggers; what each returned."""
-    owner.execute("""select howdah.declare('[{"name": "job"}]')""")
+    owner.execute("""select howdah.declare('[{"name": "job"}, {"name": "actor", "inbox": {}}]')""")
     ids = {name: put(owner, payload='{"secret": 1}') for name in ("task", "ended", "failed")}
+    ids["actor"] = put(owner, "actor", delay="1 hour")
     worker = Worker(owner, ["job"])
     claimed = worker.claim(3)
     worker.end(*[task for task in claimed if task.id == ids["failed"]], to="failed", error="broken")
@@ -680,7 +688,7 @@ def test_the_script_does_the_same(place: Place, dsn: str, conn: psycopg.Connecti
         by_hand.execute(script(with_roles=True).encode())
         assert matrix(by_hand) == EXPECTED
         assert without_digest(snapshot(by_hand)) == without_digest(snapshot(conn))
-        by_hand.execute(script(after=1).encode())
+        by_hand.execute(script(after=len(migrations())).encode())
         assert matrix(by_hand) == EXPECTED
         assert without_digest(snapshot(by_hand)) == without_digest(snapshot(conn))
 

@@ -50,7 +50,18 @@ def test_running_and_cancelling(conn: psycopg.Connection, worker: Worker) -> Non
 def test_suspended(conn: psycopg.Connection, worker: Worker) -> None:
     suspended = put(conn)
     conn.execute("update howdah.task set status = 'suspended', run_at = 'infinity'")
-    assert why(conn, suspended)[0] == "suspended"
+    assert why(conn, suspended)[:2] == ("suspended", "It waits for a message")
+    conn.execute("update howdah.task set run_at = clock_timestamp() + interval '1 hour'")
+    assert why(conn, suspended)[1].startswith("It waits for a message, until 2")
+
+
+def test_joining(conn: psycopg.Connection, worker: Worker) -> None:
+    parent = put(conn)
+    spawn = [{"id": parent + 1000 + n, "kind": "job", "queue": "default", "priority": 0, "delay": 3600} for n in range(2)]
+    worker.end(*worker.claim(), to="suspended", joining=True, spawn=spawn)
+    code, reason, advice = why(conn, parent)
+    assert (code, reason) == ("joining", "It waits for 2 of its children to end")
+    assert str(parent) in advice
 
 
 def test_back_off(conn: psycopg.Connection, worker: Worker) -> None:
@@ -136,5 +147,5 @@ def test_every_reason_of_the_function_has_a_test_here(conn: psycopg.Connection) 
     codes = {part.split("'")[1] for part in source.split("return query select")[1:]}
     assert codes == {
         "ended", "failed", "running", "cancelling", "suspended", "back-off", "not due", "queue paused", "no worker",
-        "unknown kind", "queue not served", "in line", "next",
+        "unknown kind", "queue not served", "in line", "next", "joining",
     }  # fmt: skip

@@ -99,8 +99,8 @@ def test_a_delay_that_cannot_be_read_is_refused_where_it_is_written(make):
         make()
 
 
-def test_transitions_do_not_share_their_hooks():
-    assert Transition("succeeded").hooks is not Transition("succeeded").hooks
+def test_transitions_do_not_share_what_they_consume():
+    assert Transition("succeeded").consumed is not Transition("succeeded").consumed
 
 
 def test_an_error_says_what_and_what_to_do():

@@ -60,8 +60,8 @@ async def test_a_task_cancelled_before_its_handler_begins_ends(app: App, monkeyp
 
     real = Pump._start  # pyright: ignore[reportPrivateUsage]
 
-    def cancels(self: Pump, task: ClaimedTask) -> None:
-        real(self, task)
+    def cancels(self: Pump, task: ClaimedTask, mail: Any) -> None:
+        real(self, task, mail)
         self.cancel(task.id)
 
     monkeypatch.setattr(Pump, "_start", cancels)
@@ -193,21 +193,20 @@ async def test_a_process_killed_twice_keeps_its_place(app: App, monkeypatch: pyt
 
     monkeypatch.setattr(processes._Slot, "work", work)  # pyright: ignore[reportPrivateUsage]
     monkeypatch.setattr(processes._Slot, "kill", kill)  # pyright: ignore[reportPrivateUsage]
-    monkeypatch.setattr(processes, "_request", lambda *_: {})  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
 
     @app.task()
     async def stands_in() -> None: ...
 
     slots = Processes(1, Threads())
     kind, task, report = app.registry.get("stands_in"), _claimed(), lambda *_: None  # pyright: ignore[reportUnknownLambdaType]
-    first = asyncio.create_task(slots.attempt(kind, task, report))  # pyright: ignore[reportUnknownArgumentType]
+    first = asyncio.create_task(slots.attempt(kind, task, report, None))  # pyright: ignore[reportUnknownArgumentType]
     await until(working.is_set, "the work")
     first.cancel()
     await until(killing.is_set, "the kill")
     first.cancel()
     await asyncio.wait([first])
     working.clear()
-    second = asyncio.create_task(slots.attempt(kind, task, report))  # pyright: ignore[reportUnknownArgumentType]
+    second = asyncio.create_task(slots.attempt(kind, task, report, None))  # pyright: ignore[reportUnknownArgumentType]
     await until(working.is_set, "the place to be free")
     killed.set()
     second.cancel()

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from howdah.app import App
-from howdah.cli.errors import BrokenApp, NotAnApp
+from howdah.cli.errors import BrokenApp, NotAnApp, say
 from howdah.errors import HowdahError, InvalidOption
 from howdah.installation import Installation
 
@@ -108,6 +108,18 @@ def together(found: Sequence[Found], dsn: str | None = None) -> App:
             served.registry.add(kind)
         served.listeners += each.app.listeners
     return served
+
+
+def here(named: str | None, dsn: str | None, what: str) -> App:
+    """The App that checks a payload or message; one without handlers if there is none here."""
+    if named or configured():
+        return together(find([named] if named else []), dsn)
+    if usual_files():
+        try:
+            return together(find([]), dsn)
+        except (InvalidOption, BrokenApp) as error:
+            say(f"note: the {what} is not checked here: {error.message}")
+    return App(dsn)
 
 
 def _load(name: str) -> Found:

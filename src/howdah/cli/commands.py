@@ -29,6 +29,7 @@ COMMANDS: dict[Group, list[Command]] = {
         Command(
             "enqueue", "put:enqueue", "Put a task in its queue.", """howdah enqueue welcome '{"user_id": 42}' --wait"""
         ),
+        Command("send", "put:send", "Put a message into the inbox of an actor.", """howdah send 42 '{"n": 1}'"""),
         Command("bench", "tour:bench", "Measure howdah on your own database.", "howdah bench --tasks 20000"),
     ],
     LOOK: [
@@ -36,6 +37,7 @@ COMMANDS: dict[Group, list[Command]] = {
         Command("show", "look:show", "Show all there is to know of one task.", "howdah show 42"),
         Command("why", "look:why", "Say why a task is not running, and what to do.", "howdah why 42"),
         Command("watch", "watch:watch", "Follow tasks until they end.", "howdah watch 42"),
+        Command("graph", "graph:graph", "Draw a state machine.", "howdah graph greeter -o svg > greeter.svg"),
         Command("queues", "look:queues", "List queues with their counts.", "howdah queues"),
         Command("workers", "look:workers", "List the workers of the last day.", "howdah workers -o json"),
     ],
@@ -44,6 +46,9 @@ COMMANDS: dict[Group, list[Command]] = {
             "retry", "fix:retry", "Go on with parked tasks, or run waiting ones now.", "howdah retry --kind welcome"
         ),
         Command("cancel", "fix:cancel", "Cancel tasks.", "howdah cancel 42 --reason 'sent by hand'"),
+        Command(
+            "edit", "fix:edit", "Change the payload or step of a task.", """howdah edit 42 --payload '{"n": 1}' --retry"""
+        ),
         Command("pause", "fix:pause", "Start no more tasks of a queue.", "howdah pause mail --reason 'SES is down'"),
         Command("resume", "fix:resume", "Undo pause.", "howdah resume mail"),
         Command("stop", "fix:stop", "Ask workers to finish what they run and exit.", "howdah stop"),

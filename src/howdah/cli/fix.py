@@ -1,18 +1,21 @@
-"""Commands that mend: retry, cancel, pause, resume, stop."""
+"""Commands that mend: retry, cancel, edit, pause, resume, stop."""
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from cyclopts import Parameter
 
+from howdah.cli import apps
 from howdah.cli.errors import FAILED, NOT_FOUND, OK, report, say, say_error
-from howdah.cli.options import ANYWHERE, Ids, Kind, Output, Queue, Status, Where, statuses, task_ids
+from howdah.cli.options import ANYWHERE, Ids, Kind, Output, Queue, Status, Where, statuses, target, task_ids
 from howdah.cli.output import Column, for_people, print_rows
 from howdah.client import Client
-from howdah.errors import InvalidOption, TaskNotFound, WrongStatus
+from howdah.errors import InvalidOption, InvalidPayload, TaskNotFound, WrongStatus
+from howdah.payload import loads
 
 Every = Annotated[
     bool, Parameter(name="--all", negative="", show_default=False, help="Every one of them, without a filter")
@@ -43,13 +46,54 @@ def cancel(
     kind: Kind = None,
     queue: Queue = None,
     every: Every = False,
+    cascade: Annotated[bool, Parameter(negative="--no-cascade", help="Cancel what they spawned as well")] = True,
     output: Output = None,
     where: Where = ANYWHERE,
 ) -> int:
-    """Cancel tasks. One that runs is asked to stop. Filters mean all that are live."""
+    """Cancel tasks, and what they spawned. One that runs is asked to stop. Filters mean all that are live."""
     chosen = _Chosen(ids, status, kind, queue, every, default=["queued", "running", "suspended", "failed"])
     with where.client(writes=True) as client:
-        return _each(client, chosen, lambda task_id: client.cancel_sync(task_id, reason), output)
+        return _each(client, chosen, lambda task_id: client.cancel_sync(task_id, reason, cascade=cascade), output)
+
+
+def edit(
+    task: Annotated[str, Parameter(name="ID", help="The id of a task that does not run")],
+    /,
+    *,
+    payload: Annotated[
+        str | None,
+        Parameter(help="The new payload, as a JSON object; - reads it from stdin", allow_leading_hyphen=True),
+    ] = None,
+    step: Annotated[str | None, Parameter(help="The step of a state machine to go on at")] = None,
+    resume: Annotated[
+        bool, Parameter(name="--retry", negative="", show_default=False, help="Go on with it at once")
+    ] = False,
+    app: Annotated[str | None, Parameter(help="MODULE:APP, to check the payload [default: as for worker]")] = None,
+    where: Where = ANYWHERE,
+) -> None:
+    """Change the payload or the step of a task that does not run.
+
+    Checked against the fields of the step; what was there before is in its history. It stays parked until `howdah retry`.
+    """
+    (task_id,) = task_ids([task])[:1] or [0]
+    if payload is None and step is None:
+        raise InvalidOption("neither --payload nor --step was given", hint="Give what is to be changed")
+    text = sys.stdin.read() if payload == "-" else payload
+    fields: Any = None if text is None else loads(text)
+    if text is not None and not isinstance(fields, dict):
+        raise InvalidPayload("the payload is not a JSON object", hint='Write it like {"user_id": 42}')
+    found = apps.here(app, where.dsn, "payload")
+    say(f"→ {target(found.installation.dsn)}")
+    try:
+        found.edit_sync(task_id, payload=cast("dict[str, Any] | None", fields), step=step)
+        if resume:
+            found.retry_sync(task_id)
+        after = found.show_sync(task_id)
+    finally:
+        found.close_sync()
+    say(f"task {task_id} is {after.status}" + (f" at {after.step}" if after.step else ""))
+    if after.status == "failed":
+        say(f"go on with it: howdah retry {task_id}")
 
 
 class _Chosen:

@@ -1,10 +1,11 @@
-"""enqueue: put tasks in their queue."""
+"""enqueue and send: put tasks in their queue, and messages in their inbox."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from difflib import get_close_matches
 from itertools import islice
@@ -14,15 +15,16 @@ from cyclopts import Parameter
 
 from howdah import calls
 from howdah.app import App
-from howdah.calls import NewTask
 from howdah.cli import apps
-from howdah.cli.errors import BrokenApp, say
-from howdah.cli.options import ANYWHERE, Output, Where, target
+from howdah.cli.errors import say
+from howdah.cli.options import ANYWHERE, Output, Where, target, task_ids
 from howdah.cli.output import plain, print_json, to_json
 from howdah.db import borrowed
-from howdah.enqueue import ByName, Options, options
+from howdah.enqueue import ByName, new_task, unknown_task
 from howdah.errors import InvalidOption, InvalidPayload, UnknownKind
-from howdah.kinds.registry import Defaults, Kind
+from howdah.kinds.actor import ActorKind
+from howdah.kinds.registry import Beginning, Kind
+from howdah.options import Options, options
 from howdah.payload import plain_json
 from howdah.task import Task
 
@@ -50,6 +52,7 @@ def enqueue(
     ] = "return",
     queue: Annotated[str | None, Parameter(name=["--queue", "-q"], help="Another queue than the kind's")] = None,
     priority: Annotated[int | None, Parameter(name=["--priority", "-p"], help="Higher first")] = None,
+    step: Annotated[str | None, Parameter(help="Where a state machine begins")] = None,
     wait: Annotated[
         bool, Parameter(negative="", show_default=False, help="Wait until it ends, and print its result")
     ] = False,
@@ -68,10 +71,12 @@ def enqueue(
 
     If the handler's App is found here, the payload is checked against its signature before anything is written.
     """
-    chosen = options(delay=delay, at=_moment(at), queue=queue, priority=priority, key=key, on_conflict=on_conflict)
+    chosen = options(
+        delay=delay, at=_moment(at), queue=queue, priority=priority, key=key, on_conflict=on_conflict, step=step
+    )
     _check_combination(many=many, wait=wait, timeout=timeout, payload=payload, key=key)
     arguments = {} if many else _arguments(sys.stdin.read() if payload == "-" else payload or "{}")
-    found = _app(app, where.dsn)
+    found = apps.here(app, where.dsn, "payload")
     say(f"→ {target(found.installation.dsn)}")
     try:
         if many:
@@ -96,6 +101,48 @@ def enqueue(
             print_json({"id": task.id, "kind": kind, "result": result}, output)
     finally:
         found.close_sync()
+
+
+def send(
+    task: Annotated[str, Parameter(name="ID", help="The id of an actor's task")],
+    message: Annotated[
+        str, Parameter(name="MESSAGE", allow_leading_hyphen=True, help="The message, as JSON; - reads it from stdin")
+    ],
+    /,
+    *,
+    app: Annotated[str | None, Parameter(help="MODULE:APP, to check the message [default: as for worker]")] = None,
+    output: Output = None,
+    where: Where = ANYWHERE,
+) -> None:
+    """Put a message into the inbox of a task, and print the message's id.
+
+    If the actor's App is found here, the message is checked before it is sent; in any case when it is read.
+    """
+    (task_id,) = task_ids([task])[:1] or [0]
+    text = sys.stdin.read() if message == "-" else message
+    try:
+        body = json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise InvalidPayload(
+            f"the message is not JSON: {error}", hint="""Quote it for the shell: howdah send 42 '{"n": 1}'"""
+        ) from error
+    found = apps.here(app, where.dsn, "message")
+    say(f"→ {target(found.installation.dsn)}")
+    try:
+        kind = found.registry.find(found.show_sync(task_id).kind)
+        if isinstance(kind, ActorKind):
+            kind.check_message(text)
+        sent = found.send_sync(task_id, body)
+    finally:
+        found.close_sync()
+    if output in ("json", "jsonl"):
+        print_json({"id": sent, "task_id": task_id}, output)
+    else:
+        print(sent)
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _by_name(app: App, chosen: Options, kind: str, arguments: dict[str, Any]) -> Task[Any] | None:
@@ -125,18 +172,6 @@ def _check_combination(*, many: bool, wait: bool, timeout: str | None, payload: 
         )
 
 
-def _app(named: str | None, dsn: str | None) -> App:
-    """The App that checks the payload; one without handlers if there is none here."""
-    if named or apps.configured():
-        return apps.together(apps.find([named] if named else []), dsn)
-    if apps.usual_files():
-        try:
-            return apps.together(apps.find([]), dsn)
-        except (InvalidOption, BrokenApp) as error:
-            say(f"note: the payload is not checked here: {error.message}")
-    return App(dsn)
-
-
 def _moment(text: str | None) -> datetime | None:
     if text is None:
         return None
@@ -151,12 +186,8 @@ def _moment(text: str | None) -> datetime | None:
 
 def _arguments(text: str, place: str = "the payload") -> dict[str, Any]:
     """A payload as the handler's arguments. Raises InvalidPayload."""
-
-    def refuse(constant: str) -> NoReturn:
-        raise ValueError(f"{constant} is not JSON")
-
     try:
-        value = json.loads(text, parse_constant=refuse)
+        value = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise InvalidPayload(f"{place} is not JSON: {error}", hint=_EXAMPLE) from error
     if not isinstance(value, dict):
@@ -180,34 +211,33 @@ def _enqueue_lines(app: App, kind: str, chosen: Options, stream: Iterable[str]) 
     rows = _lines(stream)
     with app.installation.open_sync().connect_sync(autocommit=False) as connection:
         while batch := list(islice(rows, BATCH)):
-            payloads = [_encode(app, kind, handler, number, arguments) for number, arguments in batch]
             if handler is None:
-                new = NewTask(kind, "", chosen.queue, chosen.priority, chosen.delay, chosen.at)
+                payloads = [_plain(app, kind, number, arguments) for number, arguments in batch]
+                new = unknown_task(kind, "", chosen)
                 ids += borrowed.run_sync(connection, calls.enqueue_many(new, f"[{','.join(payloads)}]"))
             else:
-                ids += borrowed.copy_sync(connection, _with_defaults(kind, chosen, handler.defaults), payloads)
+                begun = [_begun(handler, chosen, number, arguments) for number, arguments in batch]
+                new = new_task(kind, begun[0], chosen)
+                ids += borrowed.copy_sync(connection, new, [each.payload for each in begun])
     return ids
 
 
-def _encode(app: App, kind: str, handler: Kind | None, number: int, arguments: dict[str, Any]) -> str:
+def _plain(app: App, kind: str, number: int, arguments: dict[str, Any]) -> str:
+    with _naming_line(number):
+        return plain_json(arguments, kind, max_bytes=app.max_payload)
+
+
+def _begun(handler: Kind, chosen: Options, number: int, arguments: dict[str, Any]) -> Beginning:
+    with _naming_line(number):
+        return handler.named(chosen.step, arguments)
+
+
+@contextmanager
+def _naming_line(number: int) -> Generator[None]:
     try:
-        if handler is None:
-            return plain_json(arguments, kind, max_bytes=app.max_payload)
-        return handler.encode((), arguments)
+        yield
     except InvalidPayload as error:
         raise InvalidPayload(f"line {number}: {error.message}", hint=error.hint) from error
-
-
-def _with_defaults(kind: str, chosen: Options, defaults: Defaults) -> NewTask:
-    """The handler's own queue, priority and delay, as its code says: the database may not know the kind yet."""
-    return NewTask(
-        kind,
-        "",
-        queue=chosen.queue or defaults.queue,
-        priority=defaults.priority if chosen.priority is None else chosen.priority,
-        delay=defaults.delay if chosen.delay is None and chosen.at is None else chosen.delay,
-        run_at=chosen.at,
-    )
 
 
 def _print_ids(ids: list[int], kind: str, output: Output, *, many: bool = False) -> None:

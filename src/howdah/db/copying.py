@@ -19,7 +19,7 @@ select array_agg(nextval(pg_get_serial_sequence('howdah.task', 'id'))) as ids,
                'YYYY-MM-DD HH24:MI:SS.US') || '+00' as due
   from generate_series(1, %(count)s::int)
 """
-_COPY = b"copy howdah.task (id, kind, queue, priority, run_at, payload) from stdin"
+_COPY = b"copy howdah.task (id, kind, queue, priority, run_at, payload, step) from stdin"
 _INSERTED = {
     "kind": "text",
     "queue": "text",
@@ -27,6 +27,7 @@ _INSERTED = {
     "run_at": "timestamptz",
     "delay": "interval",
     "payloads": "text[]",
+    "step": "text",
 }
 
 
@@ -70,11 +71,11 @@ def insert(task: NewTask, payloads: Sequence[str]) -> Statement:
 
 def _insert(placeholder: Placeholder) -> str:
     numbered = enumerate(_INSERTED.items(), start=1)
-    kind, queue, priority, run_at, delay, payloads = (parameter(placeholder, n, *field) for n, field in numbered)
+    kind, queue, priority, run_at, delay, payloads, step = (parameter(placeholder, n, *field) for n, field in numbered)
     return (
-        "insert into howdah.task (kind, queue, priority, run_at, payload)"
+        "insert into howdah.task (kind, queue, priority, run_at, payload, step)"
         f" select {kind}, {queue}, {priority}, coalesce({run_at}, howdah.now() + coalesce({delay}, interval '0')),"
-        f" cast(x.p as jsonb) from unnest({payloads}) with ordinality x (p, n) order by x.n returning id"
+        f" cast(x.p as jsonb), {step} from unnest({payloads}) with ordinality x (p, n) order by x.n returning id"
     )
 
 
@@ -91,6 +92,7 @@ def _escaped(text: str) -> str:
 def _blocks(task: NewTask, payloads: Sequence[str], ids: Sequence[int], due: str) -> Iterator[str]:
     """Text of the COPY format, a few thousand rows a block."""
     middle = f"\t{_escaped(task.kind)}\t{_escaped(task.queue or '')}\t{task.priority or 0}\t{due}\t"
+    end = "\t\\N\n" if task.step is None else f"\t{_escaped(task.step)}\n"
     for start in range(0, len(ids), 2000):
         part = zip(ids[start : start + 2000], payloads[start : start + 2000], strict=True)
-        yield "".join([f"{task_id}{middle}{_escaped(payload)}\n" for task_id, payload in part])
+        yield "".join([f"{task_id}{middle}{_escaped(payload)}{end}" for task_id, payload in part])

@@ -11,7 +11,20 @@ from howdah.backoff import Retry
 from howdah.context import ClaimedTask
 from howdah.durations import in_words
 from howdah.errors import InvalidPayload
-from howdah.outcomes import Again, Cancel, Fail, Outcome, RetryAfter, Snooze, Transition
+from howdah.outcomes import (
+    Again,
+    Cancel,
+    Done,
+    Fail,
+    Join,
+    Move,
+    Outcome,
+    RetryAfter,
+    Sleep,
+    Snooze,
+    Suspend,
+    Transition,
+)
 
 ERROR_LENGTH = 10_000
 TRACEBACK_LENGTH = 30_000
@@ -39,8 +52,13 @@ def of_value(codec: Codec, task: ClaimedTask, retry: Retry, value: Any) -> Trans
     """The transition for what a handler returned."""
     if isinstance(value, Outcome):
         return of_outcome(codec, task, retry, value)
+    return succeeded(codec, value)
+
+
+def succeeded(codec: Codec, value: Any, **more: Any) -> Transition:
+    """The transition for a result."""
     try:
-        return Transition("succeeded", result=codec.encode_result(value))
+        return Transition("succeeded", result=codec.encode_result(value), **more)
     except InvalidPayload as error:
         return parked(error)
 
@@ -48,13 +66,17 @@ def of_value(codec: Codec, task: ClaimedTask, retry: Retry, value: Any) -> Trans
 def of_outcome(codec: Codec, task: ClaimedTask, retry: Retry, outcome: Outcome) -> Transition:
     """The transition for an outcome, returned or raised."""
     match outcome:
-        case Again():
+        case Again() | Join():
             args, kwargs = outcome.arguments
             try:
                 payload = codec.encode(args, kwargs) if args or kwargs else None
             except InvalidPayload as error:
                 return parked(error)
+            if isinstance(outcome, Join):
+                return Transition("suspended", payload=payload, attempts="reset", joining=True)
             return Transition("queued", payload=payload, delay=outcome.delay, attempts="reset")
+        case Done():
+            return succeeded(codec, outcome.result)
         case Snooze():
             return Transition("queued", delay=outcome.delay, attempts="unspent")
         case Fail():
@@ -63,6 +85,10 @@ def of_outcome(codec: Codec, task: ClaimedTask, retry: Retry, outcome: Outcome) 
             return Transition(
                 "cancelled", reason=outcome.reason and _clean(outcome.reason, ERROR_LENGTH), event="cancel"
             )
+        case Suspend() | Sleep() | Move():
+            name = "after, at and join" if isinstance(outcome, Move) else type(outcome).__name__
+            whose = "the steps of a machine" if isinstance(outcome, Move) else "actors"
+            return parked(TypeError(f"{task.kind} ended with {outcome!r:.80}: {name} is for {whose}"))
         case _:
             return of_error(task, retry, outcome)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from howdah.context import ClaimedTask, Context
 from howdah.errors import InvalidOption, InvalidPayload
 from howdah.kinds import ending
-from howdah.kinds.registry import Defaults, Executor
+from howdah.kinds.registry import Beginning, Defaults, Executor, executor_of, row
 from howdah.outcomes import Outcome, Transition
 from howdah.payload import DEFAULT_MAX_BYTES, Signature
 
@@ -37,7 +37,7 @@ class FunctionKind(Generic[P, R]):
         self.defaults = defaults
         self.transactional = transactional
         self.description = inspect.getdoc(function)
-        self.executor: Executor = _executor(name, function, executor)
+        self.executor: Executor = executor_of(name, function, executor)
         if transactional and self.executor != "loop":
             raise InvalidOption(
                 f"{name}: transactional=True needs an async function, because ctx.connection is an async connection"
@@ -45,27 +45,45 @@ class FunctionKind(Generic[P, R]):
         self.signature = Signature.of(function, injected=(Context,), name=name)
         self.max_payload = max_payload
 
-    def schema(self) -> dict[str, Any]:
-        return self.signature.schema()
+    @property
+    def source(self) -> tuple[str, str]:
+        return self.function.__module__, self.function.__qualname__
 
-    def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    reads_all = True  # for ctx.children
+
+    def at(self, step: str | None) -> FunctionKind[P, R]:
+        return self
+
+    def handlers(self) -> tuple[FunctionKind[P, R]]:
+        return (self,)
+
+    def check(self) -> None:
+        pass
+
+    def row(self) -> dict[str, Any]:
+        return row(
+            self.name,
+            self.defaults,
+            executor=self.executor,
+            signature=self.signature.schema(),
+            description=self.description,
+        )
+
+    def begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Beginning:
+        """Arguments, checked. Raises InvalidPayload."""
+        return Beginning(self.encode(args, kwargs), self.defaults)
+
+    born = begin
+
+    def named(self, step: str | None, fields: Mapping[str, Any]) -> Beginning:
+        """Arguments by name, checked. Raises InvalidPayload, and InvalidOption with a step."""
+        if step is not None:
+            raise InvalidOption(f"{self.name} has no steps, so it has no step {step!r:.80}", hint="Leave step out")
+        return self.begin((), fields)
+
+    def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
         """Arguments as payload. Raises InvalidPayload."""
-        return self.signature.encode(args, kwargs, max_bytes=self.max_payload)
-
-    def encode_many(self, items: Iterable[tuple[Any, ...] | Mapping[str, Any]]) -> list[str]:
-        """Many at once. Raises InvalidPayload that says which item."""
-        payloads: list[str] = []
-        for number, item in enumerate(items):
-            try:
-                if isinstance(item, Mapping):
-                    payloads.append(self.encode((), dict(item)))
-                elif isinstance(item, tuple):  # pyright: ignore[reportUnnecessaryIsInstance]
-                    payloads.append(self.encode(item, {}))
-                else:
-                    raise InvalidPayload(f"{self.name}: an item is a tuple or a mapping of arguments, not {item!r:.80}")
-            except InvalidPayload as error:
-                raise InvalidPayload(f"item {number}: {error.message}", hint=error.hint) from error
-        return payloads
+        return self.signature.encode(args, dict(kwargs), max_bytes=self.max_payload)
 
     def encode_result(self, value: Any) -> str | None:
         """A result as JSON. Raises InvalidPayload."""
@@ -86,22 +104,8 @@ class FunctionKind(Generic[P, R]):
         try:
             value = await ctx.call(self.function, arguments)
         except Outcome as outcome:
-            return ending.of_outcome(self, task, self.defaults.retry, outcome)
-        return ending.of_value(self, task, self.defaults.retry, value)
-
-
-def _executor(name: str, function: Callable[..., Any], asked: Executor | None) -> Executor:
-    is_async = inspect.iscoroutinefunction(function)
-    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-        raise InvalidOption(f"{name} is a generator; a task is a function or an async function")
-    if asked not in (None, "loop", "thread", "process"):
-        raise InvalidOption(f"{name}: executor must be loop, thread or process, not {asked!r}")
-    if asked is None:
-        return "loop" if is_async else "thread"
-    if asked == "loop" and not is_async:
-        raise InvalidOption(
-            f"{name}: executor='loop' needs an async function; a plain one would stop the loop for all others"
-        )
-    if asked != "loop" and is_async:
-        raise InvalidOption(f"{name}: executor={asked!r} needs a plain function; an async one runs on the loop")
-    return asked
+            value = outcome
+        transition = ending.of_value(self, task, self.defaults.retry, value)
+        if ctx.mail is not None and transition.attempts == "reset":
+            transition.consumed = [letter.id for letter in ctx.mail.letters]
+        return transition

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, Protocol
@@ -30,8 +31,25 @@ class Defaults:
     keep: timedelta | None = timedelta(days=7)
 
 
-class Kind(Protocol):
-    """A handler as the worker sees it. Everything typed is inside."""
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """A task of a kind before it is written: `defaults` are those of the step it begins at.
+
+    `message` is the first in its inbox, as JSON text.
+    """
+
+    payload: str
+    defaults: Defaults
+    step: str | None = None
+    message: str | None = None
+
+
+class Handler(Protocol):
+    """What the worker runs for a task where it stands. Everything typed is inside.
+
+    `source` is the module and the qualified name under which a child process finds it again.
+    `reads_all`: it needs all of its inbox at once, not the oldest part.
+    """
 
     @property
     def name(self) -> str: ...
@@ -42,11 +60,52 @@ class Kind(Protocol):
     @property
     def transactional(self) -> bool: ...
     @property
-    def description(self) -> str | None: ...
-    def schema(self) -> dict[str, Any]: ...
-    def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str: ...
-    def read_result(self, value: Any) -> Any: ...
+    def source(self) -> tuple[str, str]: ...
+    @property
+    def reads_all(self) -> bool: ...
     async def attempt(self, task: ClaimedTask, ctx: Context) -> Transition: ...
+
+
+class Kind(Protocol):
+    """A way to write a task, as client and worker see it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def defaults(self) -> Defaults: ...
+    @property
+    def executor(self) -> Executor:
+        """Where all of it runs: "process" means that it is claimed only when a process is free."""
+        ...
+
+    def begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Beginning:
+        """What enqueue was given, checked. Raises InvalidPayload."""
+        ...
+
+    def born(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Beginning:
+        """What spawn was given, checked. Raises InvalidPayload."""
+        ...
+
+    def named(self, step: str | None, fields: Mapping[str, Any]) -> Beginning:
+        """A step and its fields, or the arguments, by name, checked. Raises InvalidPayload, InvalidOption."""
+        ...
+
+    def read_result(self, value: Any) -> Any: ...
+    def at(self, step: str | None) -> Handler:
+        """What runs at this step."""
+        ...
+
+    def handlers(self) -> Iterable[Handler]:
+        """All that may run."""
+        ...
+
+    def check(self) -> None:
+        """Look at the whole, before the first task runs. Raises InvalidOption."""
+        ...
+
+    def row(self) -> dict[str, Any]:
+        """What the database is told of it: the columns of `howdah.kind`."""
+        ...
 
 
 class Registry:
@@ -88,26 +147,49 @@ class Registry:
 
     def declaration(self) -> str:
         """All kinds as JSON, for `howdah.declare`."""
-        return msgspec.json.encode([_row(kind) for kind in self]).decode()
+        return msgspec.json.encode([kind.row() for kind in self]).decode()
 
 
-def _row(kind: Kind) -> dict[str, Any]:
-    defaults = kind.defaults
-    seconds = {
-        "delay": defaults.delay,
-        "retry_delay": defaults.retry.delay,
-        "retry_max": defaults.retry.max,
-        "timeout": defaults.timeout,
-        "keep": defaults.keep,
-    }
-    return {
-        "name": kind.name,
+def row(name: str, defaults: Defaults, **more: Any) -> dict[str, Any]:
+    """The columns of `howdah.kind` that Defaults fill."""
+    return {"name": name, **rules(defaults), **more, "keep": _seconds(defaults.keep)}
+
+
+def rules(defaults: Defaults, beside: Defaults | None = None) -> dict[str, Any]:
+    """What a kind, or a step beside its kind, says of attempts, as columns of `howdah.kind`."""
+    retry = defaults.retry
+    found = {
         "queue": defaults.queue,
         "priority": defaults.priority,
-        "max_attempts": defaults.retry.max_attempts,
+        "delay": _seconds(defaults.delay),
+        "max_attempts": retry.max_attempts,
         "max_lost": defaults.max_lost,
-        "retry_factor": defaults.retry.factor,
-        "executor": kind.executor,
-        "signature": kind.schema(),
-        "description": kind.description,
-    } | {name: None if value is None else f"{value.total_seconds()} seconds" for name, value in seconds.items()}
+        "retry_delay": _seconds(retry.delay),
+        "retry_factor": retry.factor,
+        "retry_max": _seconds(retry.max),
+        "timeout": _seconds(defaults.timeout),
+    }
+    known = {} if beside is None else rules(beside)
+    return {name: value for name, value in found.items() if name not in known or known[name] != value}
+
+
+def _seconds(length: timedelta | None) -> str | None:
+    return None if length is None else f"{length.total_seconds()} seconds"
+
+
+def executor_of(name: str, function: Any, asked: Executor | None) -> Executor:
+    """Where a handler runs. Raises InvalidOption if it cannot run where it was asked to."""
+    is_async = inspect.iscoroutinefunction(function)
+    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        raise InvalidOption(f"{name} is a generator; a task is a function or an async function")
+    if asked not in (None, "loop", "thread", "process"):
+        raise InvalidOption(f"{name}: executor must be loop, thread or process, not {asked!r}")
+    if asked is None:
+        return "loop" if is_async else "thread"
+    if asked == "loop" and not is_async:
+        raise InvalidOption(
+            f"{name}: executor='loop' needs an async function; a plain one would stop the loop for all others"
+        )
+    if asked != "loop" and is_async:
+        raise InvalidOption(f"{name}: executor={asked!r} needs a plain function; an async one runs on the loop")
+    return asked

@@ -68,6 +68,22 @@ def described(tp: Any) -> dict[str, Any]:
     raise _UnknownType(f"{cut(getattr(tp, '__name__', tp))} is no type that JSON knows")
 
 
+def json_schemas(types: list[Any]) -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:
+    """The JSON Schema of each type, and the definitions they refer to."""
+    definitions: dict[str, Any] = {}
+
+    def describe(tp: Any) -> dict[str, Any]:
+        try:
+            schema = described(tp)
+        except TypeError:  # A parameter with a default may be of any class: it can be left out.
+            return {"description": "no JSON value: leave it out"}
+        definitions.update(schema.pop("$defs", {}))
+        return schema
+
+    roots, parts = msgspec.json.schema_components(types, schema_hook=describe, ref_template="#/$defs/{name}")
+    return roots, definitions | parts
+
+
 class _UnknownType(TypeError):
     pass
 

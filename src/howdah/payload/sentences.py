@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import types
+import typing
+from collections.abc import Iterable
 from typing import Any
 
 from howdah.errors import shown
@@ -23,16 +25,42 @@ def explained(prefix: str, root: str, error: Exception, values: Any = None) -> s
     fault, place = (fault, place) if mark else (place, "")
     path = place.removeprefix("key` in `").removesuffix("`").removeprefix("$")
     fault = fault.replace("`", "")
-    cause: Any = error.__cause__
-    if hasattr(cause, "errors"):
-        first = cause.errors(include_url=False, include_input=False)[0]
-        fault, path = first["msg"], path + "".join(f".{part}" for part in first["loc"])
+    said: Any = error if from_pydantic(error) else error.__cause__
+    if from_pydantic(said):
+        first = said.errors(include_url=False, include_input=False)[0]
+        fault = first["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+        path += "".join(f".{part}" for part in first["loc"])
     given = values.get(path[1:]) if isa(values, dict) else None  # pyright: ignore
     if not isa(given, PLAIN):  # A Decimal is text in JSON, but that is not what was given.
         fault = re.sub(r"got \w+$", f"got {type_name(given)}", fault)
     where = (root + path).removeprefix(".").replace("[...]", "[…]") or "payload"
     subject = "a key of " if place.startswith("key` in ") else ""
-    return f"{prefix}{subject}{cut(where, 160)}: {cut(fault[:1].lower() + fault[1:], 160)}"
+    return f"{prefix}{subject}{cut(where, 160)}: {cut(fault if fault.startswith('JSON') else fault[:1].lower() + fault[1:], 160)}"
+
+
+def from_pydantic(error: object) -> bool:
+    return hasattr(error, "error_count")
+
+
+def misfits(noun: str, unexpected: Iterable[object], missing: Iterable[str]) -> list[str]:
+    """What is said of names that no parameter or field has, and of those that are not there."""
+    found = [("unexpected", list(map(cut, unexpected))), ("missing", list(missing))]
+    return [f"{fault} {noun}{'s' if len(names) > 1 else ''} {cut(', '.join(names))}" for fault, names in found if names]
+
+
+def type_text(hint: Any) -> str:
+    """A type as people write it, without its modules: `list[Point] | None`."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return type_text(args[0])
+    if origin is typing.Literal:
+        return f"Literal[{', '.join(map(repr, args))}]"
+    if origin in (typing.Union, types.UnionType):
+        return " | ".join(map(type_text, args))
+    if hint in (None, types.NoneType, ...):
+        return "..." if hint is ... else "None"
+    name = str(getattr(origin or hint, "__name__", hint))
+    return f"{name}[{', '.join(map(type_text, args))}]" if args else name
 
 
 def step_into(path: str, key: Any) -> str:

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import builtins
 import dataclasses
 import functools
 import inspect
 import sys
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from typing import Any, cast
 
 import msgspec
 
 from howdah.errors import InvalidOption, InvalidPayload
 from howdah.outcomes import Outcome
-from howdah.payload.codec import Adapted, AnyInstance, described, encode_json, fields_as_text, from_json, plain_decoder
-from howdah.payload.sentences import DEFAULT_MAX_BYTES, cut, explained, isa, type_name
+from howdah.payload.codec import (
+    Adapted,
+    AnyInstance,
+    described,
+    encode_json,
+    fields_as_text,
+    from_json,
+    json_schemas,
+    plain_decoder,
+)
+from howdah.payload.sentences import DEFAULT_MAX_BYTES, cut, explained, isa, misfits, type_name
 from howdah.payload.values import MISSING, inspect_value, lenient, loads, same, sound
 
 Raw = bytes | str | msgspec.Raw
@@ -27,10 +38,13 @@ _EMPTY: Any = inspect.Parameter.empty
 class Signature:
     """How a handler's arguments and its result look as JSON: an object with one key per parameter.
 
-    `injected` has the parameters that the worker fills in, with the class each asks for.
+    `injected` has the parameters that the worker fills in, with the class each asks for; `keys` has the key in JSON
+    of each parameter that goes by another name there.
     """
 
-    def __init__(self, name: str, shown: inspect.Signature, injected: dict[str, type]) -> None:
+    def __init__(
+        self, name: str, shown: inspect.Signature, injected: dict[str, type], keys: Mapping[str, str] | None = None
+    ) -> None:
         self.name = name
         self._prefix = f"{name}: "
         self.injected = injected
@@ -44,7 +58,9 @@ class Signature:
         extra = [p.annotation for p in shown.parameters.values() if p.kind is p.VAR_KEYWORD]
         self._extra = msgspec.json.Decoder(dict[str, extra[0]], dec_hook=from_json) if extra else None
         fields: list[Any] = [(p.name, p.annotation) + (msgspec.UNSET,) * (p.default is not _EMPTY) for p in parameters]
-        self._struct = msgspec.defstruct("Payload", fields, kw_only=True, forbid_unknown_fields=not extra)
+        self._struct = msgspec.defstruct(
+            "Payload", fields, kw_only=True, forbid_unknown_fields=not extra, rename=keys and dict(keys)
+        )
         self._decoder = msgspec.json.Decoder(self._struct, dec_hook=from_json)
         self._result = _result_decoder(shown.return_annotation)
 
@@ -56,33 +72,17 @@ class Signature:
         annotations that cannot be found, types that JSON does not know (unless there is a default).
         """
         title = name or str(getattr(function, "__name__", type(function).__name__))
-        signature, resolve = _signature(function), _resolver(function, injected)
+        signature, resolve = signature_of(function), resolver(function, injected)
         shown: list[inspect.Parameter] = []
         services: dict[str, type] = {}
         for parameter in signature.parameters.values():
-            field, where = parameter.name, f"{title}: {parameter.name}"
-            if parameter.kind is parameter.VAR_POSITIONAL:
-                raise InvalidOption(f"{title}: *{field} has no name in JSON", hint=f"Write {field}: list[…] instead")
-            if parameter.kind is parameter.POSITIONAL_ONLY or field.startswith("__"):
-                raise InvalidOption(
-                    f"{where} is positional-only, and payloads go by name", hint="Remove the / or the __"
-                )
-            try:
+            check_goes_by_name(title, parameter)
+            with naming_option(f"{title}: {parameter.name}", "give it a default"):
                 hint = resolve(parameter.annotation)
                 if (service := _injected_class(hint, injected)) is not None:
-                    services[field] = service
+                    services[parameter.name] = service
                     continue
-                hint = _readable(hint, optional=parameter.default is not _EMPTY)
-            except NameError as error:
-                raise InvalidOption(
-                    f"{where}: its annotation cannot be resolved: {cut(error)}",
-                    hint="Define or import its types at the top level of the module, outside `if TYPE_CHECKING`",
-                ) from error
-            except Exception as error:
-                raise InvalidOption(
-                    f"{where}: JSON cannot be read as its annotation: {cut(error, 300)}",
-                    hint="Use plain types, dataclasses, msgspec structs or pydantic models, or give it a default",
-                ) from error
+                hint = readable(hint, optional=parameter.default is not _EMPTY)
             shown.append(parameter.replace(annotation=hint))
         try:
             result = resolve(signature.return_annotation)
@@ -103,6 +103,10 @@ class Signature:
         max_bytes: int = DEFAULT_MAX_BYTES,
     ) -> str:
         """The JSON text of a call's arguments. Raises InvalidPayload if they do not fit."""
+        return self._write(self.bind(args, kwargs), max_bytes)
+
+    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The arguments of a call by name. Raises InvalidPayload for too many and for one given twice."""
         if len(args) > (most := len(self._positional)):
             raise InvalidPayload(f"{self.name}: {len(args)} positional arguments given, at most {most} fit: {self}")
         values: dict[str, Any] = {}
@@ -112,7 +116,7 @@ class Signature:
             if twice := values.keys() & kwargs.keys():
                 raise InvalidPayload(f"{self.name}: argument {min(twice)} is given twice: {self}")
             values.update(kwargs)
-        return self._write(values, max_bytes)
+        return values
 
     def check(self, payload: Mapping[str, Any] | str, *, max_bytes: int = DEFAULT_MAX_BYTES) -> str:
         """The JSON text of arguments given by name, as a mapping or as JSON text from a person.
@@ -132,7 +136,7 @@ class Signature:
         Raises InvalidPayload, naming the field, if they do not fit.
         """
         try:
-            return self._read(raw)
+            return self.read(raw)
         except Exception as error:
             try:
                 values = plain_decoder.decode(raw)
@@ -159,33 +163,22 @@ class Signature:
 
     def schema(self) -> dict[str, Any]:
         """The payload as JSON Schema, to publish."""
-        definitions: dict[str, Any] = {}
-
-        def describe(tp: Any) -> dict[str, Any]:
-            try:
-                schema = described(tp)
-            except TypeError:  # A parameter with a default may be of any class: it can be left out.
-                return {"description": "no JSON value: leave it out"}
-            definitions.update(schema.pop("$defs", {}))
-            return schema
-
-        (root,), parts = msgspec.json.schema_components(
-            [self._struct], schema_hook=describe, ref_template="#/$defs/{name}"
-        )
+        (root,), parts = json_schemas([self._struct])
         schema = {**parts.pop(root["$ref"].removeprefix("#/$defs/")), "title": self.name}
-        return {**schema, "$defs": definitions | parts} if definitions or parts else schema
+        return {**schema, "$defs": parts} if parts else schema
 
     def _write(self, values: dict[str, Any], max_bytes: int) -> str:
         try:
             raw = encode_json(values)
-            back = self._read(raw)
+            back = self.read(raw)
         except Exception as error:
             raise self._refusal(values, error) from error
         if not same(values, back):
             inspect_value(values, back, self._prefix, "", strict=True)
         return sound(raw, self._prefix, "", max_bytes)
 
-    def _read(self, raw: Raw) -> dict[str, Any]:
+    def read(self, raw: Raw) -> dict[str, Any]:
+        """As decode, but raises whatever the decoder says."""
         values = msgspec.structs.asdict(self._decoder.decode(raw))
         if self._has_optional:
             values = {field: value for field, value in values.items() if value is not msgspec.UNSET}
@@ -200,20 +193,52 @@ class Signature:
         """The clearest sentence there is for arguments that could not be written or read."""
         if isinstance(values, dict):
             given = cast("dict[Any, Any]", values)
-            unknown = [] if self._extra else [cut(field) for field in given if field not in self._names]
+            unknown = [] if self._extra else [field for field in given if field not in self._names]
             missing = [field for field in self._required if field not in given]
-            for fault, fields in (("unexpected", unknown), ("missing", missing)):
-                if fields:
-                    plural = "s" if len(fields) > 1 else ""
-                    return InvalidPayload(f"{self.name}: {fault} argument{plural} {cut(', '.join(fields))}: {self}")
-            try:
-                inspect_value(given, MISSING, self._prefix, "", strict=False)
-            except InvalidPayload as found:
-                return found
-        return InvalidPayload(explained(self._prefix, "", error, values))
+            if faults := misfits("argument", unknown, missing):
+                return InvalidPayload(f"{self.name}: {faults[0]}: {self}")
+        return refusal(values, error, self._prefix)
 
 
-def _signature(function: Callable[..., Any]) -> inspect.Signature:
+def refusal(values: Any, error: Exception, prefix: str) -> InvalidPayload:
+    """The clearest sentence there is for values by name of which one does not fit."""
+    if isa(values, dict):
+        try:
+            inspect_value(values, MISSING, prefix, "", strict=False)
+        except InvalidPayload as found:
+            return found
+    return InvalidPayload(explained(prefix, "", error, values))
+
+
+def check_goes_by_name(title: str, parameter: inspect.Parameter) -> None:
+    """Raises InvalidOption for a parameter that no key of a payload can fill."""
+    field = parameter.name
+    if parameter.kind is parameter.VAR_POSITIONAL:
+        raise InvalidOption(f"{title}: *{field} has no name in JSON", hint=f"Write {field}: list[…] instead")
+    if parameter.kind is parameter.POSITIONAL_ONLY or field.startswith("__"):
+        raise InvalidOption(
+            f"{title}: {field} is positional-only, and payloads go by name", hint="Remove the / or the __"
+        )
+
+
+@contextmanager
+def naming_option(where: str, otherwise: str) -> Generator[None]:
+    """Raises InvalidOption, naming `where` the annotation stands, for one that has no meaning inside."""
+    try:
+        yield
+    except NameError as error:
+        raise InvalidOption(
+            f"{where}: its annotation cannot be resolved: {cut(error)}",
+            hint="Define or import its types at the top level of the module, outside `if TYPE_CHECKING`",
+        ) from error
+    except Exception as error:
+        raise InvalidOption(
+            f"{where}: JSON cannot be read as its annotation: {cut(error, 300)}",
+            hint=f"Use plain types, dataclasses, msgspec structs or pydantic models, or {otherwise}",
+        ) from error
+
+
+def signature_of(function: Callable[..., Any]) -> inspect.Signature:
     if sys.version_info >= (
         3,
         14,
@@ -224,7 +249,7 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
     return inspect.signature(function)
 
 
-def _resolver(function: Callable[..., Any], injected: tuple[type, ...]) -> Callable[[Any], Any]:
+def resolver(function: Callable[..., Any], injected: tuple[type, ...]) -> Callable[[Any], Any]:
     """From an annotation, perhaps in quotes, to the type it means where `function` was written."""
     written: Any = inspect.unwrap(function)
     while isa(written, functools.partial):
@@ -232,8 +257,13 @@ def _resolver(function: Callable[..., Any], injected: tuple[type, ...]) -> Calla
     # Context is often imported for type checkers only.
     names: dict[str, Any] = {cls.__name__: cls for cls in injected}
     if isa(written, type):
-        for cls in reversed(written.__mro__):
-            names |= vars(sys.modules[cls.__module__])
+        mro = written.__mro__[::-1]
+        for cls in mro:  # What stands in the class itself; a field named `list` must not hide the type.
+            inside: dict[str, Any] = {each.__name__: each for each in getattr(cls, "__type_params__", ())}
+            names |= {**vars(cls), **inside}
+        names |= vars(builtins)
+        for cls in mro:
+            names |= vars(sys.modules.get(cls.__module__, builtins))
     else:
         written = written if hasattr(written, "__code__") or hasattr(written, "__func__") else type(written).__call__
         names |= getattr(getattr(written, "__func__", written), "__globals__", {})
@@ -257,7 +287,7 @@ def _injected_class(hint: Any, injected: tuple[type, ...]) -> type | None:
     return cls if isa(cls, type) and issubclass(cls, injected) else None
 
 
-def _readable(hint: Any, *, optional: bool) -> Any:
+def readable(hint: Any, *, optional: bool) -> Any:
     """The hint, or a stand-in that pydantic reads; raises what msgspec says if JSON cannot be read as this type."""
     try:
         msgspec.json.Decoder(hint)
@@ -283,7 +313,7 @@ def _result_decoder(hint: Any) -> msgspec.json.Decoder[Any]:
         hint = functools.reduce(lambda one, other: one | other, results) if results else Any
     try:
         if hint is not types.NoneType:
-            return msgspec.json.Decoder(_readable(hint, optional=False), dec_hook=from_json)
+            return msgspec.json.Decoder(readable(hint, optional=False), dec_hook=from_json)
     except Exception:  # A type that JSON does not know: the result is then plain JSON.
         pass
     return plain_decoder

@@ -116,15 +116,15 @@ def inspect_value(top: Any, came_back: Any, prefix: str, path: str, *, strict: b
             if depth > MAX_DEPTH:
                 refuse(f"is nested deeper than {MAX_DEPTH} levels, or contains itself")
             inside = list(_inside(value, back, where))
-            if (fault := _fault(value)) is not None or (not inside and not _encodable(value)):
+            if (fault := _fault(value)) is not None or (not inside and not encodable(value)):
                 refuse(fault or f"is {type_name(value)}, which JSON cannot hold")
             if isa(value, (bytes, bytearray, memoryview)) and isa(back, str):
-                refuse("is bytes, which JSON cannot hold", "Annotate the parameter as bytes, or decode it to str")
+                refuse("is bytes, which JSON cannot hold", "Annotate it as bytes, or decode it to str")
             if strict and back is not MISSING:
                 if isa(back, PLAIN) and not isa(value, (*PLAIN, tuple)):
                     refuse(
                         f"is {type_name(value)} and would come back as {type_name(back)}",
-                        "Annotate the parameter with its type, or convert it first",
+                        "Annotate it with its type, or convert it first",
                     )
                 if (lost := _lost(value, back)) is not None:
                     refuse(f"has {lost}, which would be lost", "Annotate it with its type")
@@ -155,7 +155,7 @@ def _fault(value: Any) -> str | None:
         for key in value:
             if fault := _fault(key):
                 return f"has a key that {fault}"
-            if not isa(key, str) and not _encodable({key: None}):
+            if not isa(key, str) and not encodable({key: None}):
                 return f"has the key {shown(key)}; keys in JSON are text"
     return None
 
@@ -203,7 +203,7 @@ def _fields(value: Any) -> list[str]:
     return [attribute.name for attribute in getattr(cls, "__attrs_attrs__", ())]
 
 
-def _encodable(value: Any) -> bool:
+def encodable(value: Any) -> bool:
     try:
         encode_json(None if value is msgspec.UNSET else value)
     except Exception:

@@ -67,30 +67,32 @@ begin
   grant usage on schema howdah to howdah_client, howdah_worker, howdah_viewer, howdah_admin;
   grant select on howdah.migration, howdah.installed to howdah_client, howdah_worker, howdah_viewer, howdah_admin;
 
-  -- Enqueue. Many tasks go by COPY, or by INSERT … RETURNING id: into these columns, so only tasks that wait.
-  grant execute on function howdah.now, howdah.enqueue, howdah.put, howdah.enqueue_many
+  -- Enqueue, and send. Many tasks go by COPY, or by INSERT … RETURNING id: into these columns, so only tasks that wait.
+  grant execute on function howdah.now, howdah.enqueue, howdah.put, howdah.enqueue_many, howdah.send
      to howdah_client, howdah_worker, howdah_admin;
-  grant insert (id, kind, queue, priority, run_at, payload), select (id) on howdah.task
+  grant insert (id, kind, queue, priority, run_at, payload, step), select (id) on howdah.task
      to howdah_client, howdah_worker, howdah_admin;
   execute format('grant usage on sequence %s to howdah_client, howdah_worker, howdah_admin', pg_get_serial_sequence('howdah.task', 'id'));
 
   -- Look.
   grant select on howdah.queues, howdah.workers, howdah.kind to howdah_client, howdah_worker, howdah_viewer, howdah_admin;
-  grant select on howdah.tasks to howdah_client, howdah_worker, howdah_admin;
+  grant select on howdah.tasks, howdah.message to howdah_client, howdah_worker, howdah_admin;
   grant execute on function howdah.find, howdah.outcomes, howdah.why, howdah.history to howdah_client, howdah_worker, howdah_admin;
-  -- Not what people wrote or programs said: payload, result, progress, error, last_error, reason; message, data.
-  grant select (id, kind, queue, status, step, key, priority, attempt, lost, run_at, created_at, claimed_at, finished_at, worker, epoch)
+  -- Not what people wrote or programs said: payload, result, progress, error, last_error, reason; message, data; body.
+  grant select (id, kind, queue, status, step, key, priority, attempt, lost, run_at, created_at, claimed_at, finished_at, worker, epoch, parent, children, inbox_seq)
      on howdah.tasks to howdah_viewer;
+  grant select (task_id, id, sender, type, sent_at) on howdah.message to howdah_viewer;
   grant select (id, at, task_id, type, kind, step, attempt, epoch, worker, actor) on howdah.event to howdah_viewer;
   grant select on howdah.event to howdah_admin;
 
   -- Run tasks: the worker protocol, and what a worker does for everybody's good.
   grant execute on function howdah.declare, howdah.register, howdah.pump, howdah.settle_rest, howdah.heartbeat, howdah.report,
-     howdah.leave, howdah.rescue, howdah.make_partitions, howdah.retain, howdah.waiting_queues
+     howdah.leave, howdah.inboxes, howdah.reserve_ids, howdah.wake_suspended, howdah.rescue, howdah.make_partitions, howdah.retain,
+     howdah.waiting_queues
      to howdah_worker;
 
   -- Repair.
-  grant execute on function howdah.cancel, howdah.retry, howdah.pause, howdah.resume, howdah.stop_workers to howdah_admin;
+  grant execute on function howdah.cancel, howdah.edit, howdah.retry, howdah.pause, howdah.resume, howdah.stop_workers to howdah_admin;
 
   -- ── what somebody was granted, and the triggers that plain INSERT fires, run with the rights of the owner ──
 

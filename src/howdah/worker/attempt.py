@@ -17,12 +17,14 @@ from howdah import calls
 from howdah.context import ClaimedTask, Context, ReportProgress
 from howdah.db.failures import passes
 from howdah.db.pool import Database, run_on
+from howdah.inbox import Mail
 from howdah.kinds import ending
-from howdah.kinds.registry import Kind
+from howdah.kinds.registry import Handler
 from howdah.outcomes import Transition
+from howdah.worker.family import Family
 from howdah.worker.house import House
 from howdah.worker.lease import Lease
-from howdah.worker.settlement import transition_row
+from howdah.worker.settlement import read_inboxes, transition_row
 
 log = logging.getLogger("howdah.worker")
 Why = Literal["cancel", "release", "lost"]
@@ -45,11 +47,13 @@ class Attempt:
     def __init__(
         self,
         task: ClaimedTask,
-        kind: Kind,
+        kind: Handler,
         *,
+        mail: Mail | None,
         lease: Lease,
         effects: Database,
         house: House,
+        family: Family,
         report: ReportProgress,
         ended: Callable[[Attempt, Transition | None], None],
     ) -> None:
@@ -64,7 +68,9 @@ class Attempt:
         self._ended = ended
         self._why: Why | None = None
         self._began = False
-        self.ctx = Context(task, house.threads.call if kind.executor == "thread" else None, report)
+        self.ctx = Context(
+            task, house.threads.call if kind.executor == "thread" else None, report, mail=mail, offspring=family
+        )
         self.started = time.monotonic()
         self._done = asyncio.get_running_loop().create_task(self._run())
 
@@ -86,6 +92,8 @@ class Attempt:
         try:
             if self._why is not None:
                 raise asyncio.CancelledError
+            if (mail := self.ctx.mail) is not None and mail.more and self.kind.reads_all:
+                await self._read_all(mail)
             if self.kind.transactional:
                 transition = await self._in_transaction()
             else:
@@ -119,10 +127,14 @@ class Attempt:
         kind, limit = self.kind, self.kind.defaults.timeout
         try:
             if kind.executor == "process":
-                return await self._processes.attempt(kind, self.task, self._report)
-            if limit is None:
-                return await kind.attempt(self.task, self.ctx)
-            return await self._timed(limit)
+                transition = await self._processes.attempt(kind, self.task, self._report, self.ctx.mail)
+            elif limit is None:
+                transition = await kind.attempt(self.task, self.ctx)
+            else:
+                transition = await self._timed(limit)
+            if transition.error is None:
+                transition.effects = transition.effects or self.ctx.effects
+            return transition
         except (Exception, SystemExit) as error:
             return ending.of_error(self.task, kind.defaults.retry, error)
 
@@ -136,6 +148,16 @@ class Attempt:
                 raise  # the handler's own
             self.ctx.cancel()  # a thread goes on, and may look
             raise ending.TimedOut(limit) from None
+
+    async def _read_all(self, mail: Mail) -> None:
+        """The rest of an inbox, for those who need all of it: after a Join of many children."""
+        while mail.more:
+            text = await self._effects.run(calls.inboxes([self.task.id], mail.letters[-1].id))
+            (page,) = read_inboxes(text) or (None,)
+            if page is None:  # the task is gone, and this attempt will hear of it
+                return
+            mail.letters += page.letters
+            mail.more, mail.inbox_seq = page.more, page.inbox_seq
 
     # ── effects in the transition's own transaction ──
 

@@ -17,6 +17,9 @@ from howdah.worker.service import Service
 
 log = logging.getLogger("howdah.worker")
 
+# Seconds between two looks at the suspended tasks; who suspends one until sooner rings.
+_LOOK_EVERY = 5.0
+
 
 class Chore(Service):
     """One duty, every so many seconds."""
@@ -64,6 +67,22 @@ class Rescue(Service):
     async def failed(self, error: Exception) -> None:
         await super().failed(error)
         self._steady_since = awake_clock()
+
+
+class Alarm(Service):
+    """Wakes suspended tasks whose time has come: the next one's is known, and others look every few seconds."""
+
+    name = "alarm"
+
+    def __init__(self, line: Line) -> None:
+        super().__init__()
+        self._line = line
+
+    async def turn(self) -> float:
+        found = await self._line.run(calls.wake_suspended())
+        if found.woken >= 1000:
+            return 0
+        return _LOOK_EVERY if found.next_in is None else min(max(found.next_in, 0) + 0.001, _LOOK_EVERY)
 
 
 class Reporter(Service):

@@ -14,8 +14,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -24,10 +23,11 @@ import msgspec
 from howdah.context import ClaimedTask, Context, Progress, ReportProgress
 from howdah.enqueue import TaskFunction
 from howdah.errors import HowdahError, InvalidOption
+from howdah.inbox import Mail
 from howdah.kinds import ending
-from howdah.kinds.function import FunctionKind
-from howdah.kinds.registry import Kind
-from howdah.outcomes import Attempts, Target, Transition
+from howdah.kinds.machine import Step
+from howdah.kinds.registry import Handler
+from howdah.outcomes import Transition
 from howdah.worker.threads import Threads
 
 # Spawned, not forked: a fork would share this process's connections and threads' locks.
@@ -38,20 +38,13 @@ class _Request(msgspec.Struct):
     module: str
     qualname: str
     task: ClaimedTask
+    mail: Mail | None
 
 
 class _Reply(msgspec.Struct):
-    """A Transition without what cannot leave a process, or progress on the way."""
+    """How the attempt ended; or that it began, or its progress."""
 
-    to: Target | None = None
-    result: str | None = None
-    payload: str | None = None
-    delay: float = 0
-    attempts: Attempts = "keep"
-    error: str | None = None
-    reason: str | None = None
-    event: str | None = None
-    details: dict[str, Any] | None = None
+    transition: Transition | None = None
     began: bool = False
     progress: Progress | None = None
 
@@ -83,18 +76,8 @@ class _Slot:
                 began()
             elif reply.progress is not None:
                 progress(task, reply.progress)
-            elif reply.to is not None:
-                return Transition(
-                    reply.to,
-                    result=reply.result,
-                    payload=reply.payload,
-                    delay=timedelta(seconds=reply.delay),
-                    attempts=reply.attempts,
-                    error=reply.error,
-                    reason=reply.reason,
-                    event=reply.event,
-                    details=reply.details,
-                )
+            elif reply.transition is not None:
+                return reply.transition
 
     def _start(self) -> None:
         self._pipe, theirs = _spawn.Pipe()
@@ -127,12 +110,12 @@ class Processes:
         self._free = [_Slot() for _ in range(size)]
         self._turns = asyncio.Semaphore(size)
 
-    async def attempt(self, kind: Kind, task: ClaimedTask, report: ReportProgress) -> Transition:
+    async def attempt(self, kind: Handler, task: ClaimedTask, report: ReportProgress, mail: Mail | None) -> Transition:
         """Run one attempt in a child process. Its time begins when the handler does, not while the child starts."""
         async with self._turns:
-            return await self._attempt(kind, task, report)
+            return await self._attempt(kind, _Request(*kind.source, task, mail), report)
 
-    async def _attempt(self, kind: Kind, task: ClaimedTask, report: ReportProgress) -> Transition:
+    async def _attempt(self, kind: Handler, request: _Request, report: ReportProgress) -> Transition:
         slot = self._free.pop()
         limit = kind.defaults.timeout
         loop = asyncio.get_running_loop()
@@ -144,10 +127,10 @@ class Processes:
                     clock.reschedule(loop.time() + limit.total_seconds())
 
         arguments = {
-            "request": msgspec.json.encode(_request(kind, task)),
+            "request": msgspec.json.encode(request),
             "began": lambda: loop.call_soon_threadsafe(start_clock),
             "progress": report,
-            "task": task,
+            "task": request.task,
         }
         try:
             async with clock:
@@ -174,17 +157,13 @@ class Processes:
             slot.kill()
 
 
-def _request(kind: Kind, task: ClaimedTask) -> _Request:
-    if not isinstance(kind, FunctionKind):
-        raise HowdahError(f"{kind.name} cannot run in a process")
-    function: Any = kind.function  # pyright: ignore[reportUnknownMemberType]
-    return _Request(function.__module__, function.__qualname__, task)
-
-
-def check_importable(kind: FunctionKind[..., Any]) -> None:
-    """Raises InvalidOption if a child process could not find this function again."""
-    if "<locals>" in kind.function.__qualname__ or "<lambda>" in kind.function.__qualname__:
-        raise InvalidOption(f"{kind.name}: executor='process' needs a function at the top level of a module")
+def check_importable(handler: Handler) -> None:
+    """Raises InvalidOption if a child process could not find this handler again."""
+    name = handler.source[1]
+    if "<locals>" in name or "<lambda>" in name:
+        raise InvalidOption(
+            f"{handler.name}: executor='process' needs a function or class at the top level of a module, not {name}"
+        )
 
 
 def _exit_words(code: int | None) -> str:
@@ -205,21 +184,7 @@ def _child(pipe: Connection) -> None:
         except (EOFError, OSError):
             return
         transition = asyncio.run(_attempt(request, pipe))
-        pipe.send_bytes(
-            msgspec.json.encode(
-                _Reply(
-                    to=transition.to,
-                    result=transition.result,
-                    payload=transition.payload,
-                    delay=transition.delay.total_seconds(),
-                    attempts=transition.attempts,
-                    error=transition.error,
-                    reason=transition.reason,
-                    event=transition.event,
-                    details=transition.details,
-                )
-            )
-        )
+        pipe.send_bytes(msgspec.json.encode(_Reply(transition)))
 
 
 def _follow_parent() -> None:
@@ -239,23 +204,43 @@ async def _attempt(request: _Request, pipe: Connection) -> Transition:
     def report(_: ClaimedTask, progress: Progress) -> None:
         pipe.send_bytes(msgspec.json.encode(_Reply(progress=progress)))
 
-    ctx = Context(request.task, call, report)
+    ctx = Context(request.task, call, report, mail=request.mail, offspring=_NoChildren())
     pipe.send_bytes(msgspec.json.encode(_Reply(began=True)))
     try:
         transition = await kind.attempt(request.task, ctx)
         if ctx.hooks:
             raise InvalidOption("ctx.on_commit does not work with executor='process': the transaction is elsewhere")
+        if transition.error is None:
+            transition.effects = ctx.effects
     except Exception as error:
         return ending.of_error(request.task, kind.defaults.retry, error)
     return transition
 
 
-def _find(request: _Request) -> FunctionKind[..., Any]:
+class _NoChildren:
+    """Ids of children are the worker's to give."""
+
+    async def next_id(self) -> int:
+        raise InvalidOption(
+            "ctx.spawn does not work with executor='process'",
+            hint="Spawn from a step or task on the loop or in a thread",
+        )
+
+    def born(self, kind: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        raise InvalidOption(
+            "ctx.spawn does not work with executor='process'",
+            hint="Spawn from a step or task on the loop or in a thread",
+        )
+
+
+def _find(request: _Request) -> Handler:
     found: Any = importlib.import_module(request.module)
     for name in request.qualname.split("."):
         found = getattr(found, name)
     if isinstance(found, TaskFunction):
         return found.kind  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    if isinstance(step := getattr(found, "__howdah_step__", None), Step):
+        return step
     raise HowdahError(
         f"{request.module}.{request.qualname} is not the task {request.task.kind!r} in a child process",
         hint="Decorate the function where it is defined: @app.task(executor='process')",

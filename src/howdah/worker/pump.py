@@ -22,15 +22,17 @@ from howdah.db.line import Line
 from howdah.db.pool import Database
 from howdah.durations import in_words
 from howdah.errors import HowdahError, LeaseLost
+from howdah.inbox import Mail
 from howdah.kinds import ending
 from howdah.outcomes import Transition
 from howdah.telemetry import AttemptEnded, tell
 from howdah.worker.attempt import Attempt, Why
+from howdah.worker.family import Family
 from howdah.worker.house import House
 from howdah.worker.lanes import Lanes
 from howdah.worker.lease import Lease, awake_clock
 from howdah.worker.service import Service
-from howdah.worker.settlement import Ended, settlement
+from howdah.worker.settlement import Ended, next_step, read_inboxes, settlement
 
 log = logging.getLogger("howdah.worker")
 _claimed = msgspec.json.Decoder(list[ClaimedTask])
@@ -53,6 +55,7 @@ class Pump(Service):
         lease: Lease,
         lanes: Lanes,
         house: House,
+        family: Family,
         report: Callable[[ClaimedTask, Progress], None],
         beat_now: Callable[[], None],
     ) -> None:
@@ -63,6 +66,7 @@ class Pump(Service):
         self._lease = lease
         self._lanes = lanes
         self._house = house
+        self._family = family
         self._report = report
         self._beat_now = beat_now
         self.running: dict[int, Attempt] = {}
@@ -76,8 +80,10 @@ class Pump(Service):
         self._locked_until = 0.0
         self.stopping = False
         self.idle = asyncio.Event()
+        self.suspended: Callable[[], None] = lambda: None  # called when a task was suspended until a time
         self._asleep = False  # what the worker's row says
         self._announce: bool | None = None  # what it should say, with the next request
+        self._hungry = False  # the last claim found less than there was room for
 
     # ── what others may do ──
 
@@ -132,13 +138,17 @@ class Pump(Service):
             self._under_way = 0
 
     async def _settle_and_claim(self, batch: list[Ended]) -> float | None:
-        room = self._room()
+        # Where nothing else waits, a task goes on with its next step at once; else it stands in line like all others.
+        on = sum(ended.transition.at_once for ended in batch) if self._hungry and not self.stopping else 0
+        room = self._room() - on
+        if on and room <= 0:
+            on, room = 0, room + on
         if not batch and room == 0:
             return None
         fresh = self._lanes.may_look_fresh()
         asked_at = time.monotonic()
         try:
-            reply, claimed = await self._ask(batch, room, fresh)
+            reply, claimed = await self._ask(batch, room, fresh, on=on > 0)
         except LeaseLost:
             raise
         except Exception as error:
@@ -156,10 +166,10 @@ class Pump(Service):
                 raise LeaseLost("the claim came back after the lease may have ended")
             self._count(claimed)
             # Started while the next request is under way, as everything that needs no answer: the server never waits.
-            asyncio.get_running_loop().call_soon(self._start_all, claimed)
+            asyncio.get_running_loop().call_soon(self._start_all, claimed, read_inboxes(reply.inboxes))
         await self._close_books(batch, reply)
         self._under_way = 0
-        return await self._next_rest(reply, room, claimed=len(claimed), fresh=fresh)
+        return await self._next_rest(reply, room, claimed=len(claimed) - len(reply.kept or ()), fresh=fresh)
 
     def _room(self) -> int:
         """How many tasks to ask for now: half of the concurrency at most, so that one half runs while the other is fetched."""
@@ -169,7 +179,9 @@ class Pump(Service):
         free = most - len(self.running) - self._starting - self._house.threads.stuck
         return max(min(free, (most + 1) // 2), 0)
 
-    async def _ask(self, batch: list[Ended], room: int, fresh: bool) -> tuple[Pumped, list[ClaimedTask]]:
+    async def _ask(
+        self, batch: list[Ended], room: int, fresh: bool, *, on: bool = False
+    ) -> tuple[Pumped, list[ClaimedTask]]:
         announce, self._announce = self._announce, None
         lanes = "[]"
         if room:
@@ -179,7 +191,7 @@ class Pump(Service):
         asked_at = awake_clock()
         try:
             reply = await self._line.run(
-                calls.pump(self._lease.id, seq, **settlement(batch), lanes=lanes, room=room, asleep=announce)
+                calls.pump(self._lease.id, seq, **settlement(batch, on=on), lanes=lanes, room=room, asleep=announce)
             )
         except BaseException:
             self._announce = announce
@@ -194,6 +206,9 @@ class Pump(Service):
             return reply, []
         # Held first, settled second: a heartbeat in between must not find a claimed task that is not held.
         claimed = [] if reply.claimed is None else _claimed.decode(reply.claimed)
+        if reply.kept:
+            kept = set(reply.kept)
+            claimed += [next_step(e.attempt.task, e.transition) for e in batch if e.attempt.task.id in kept]
         for task in claimed:
             self._lease.held[task.id] = task.epoch
         self._lease.settle(seq)
@@ -230,18 +245,20 @@ class Pump(Service):
             self._in_processes += sum(self._runs_in_a_process(task) for task in claimed)
 
     def _runs_in_a_process(self, task: ClaimedTask) -> bool:
-        return self._house.registry.get(task.kind).executor == "process"
+        return self._house.registry.get(task.kind).at(task.step).executor == "process"
 
-    def _start_all(self, claimed: list[ClaimedTask]) -> None:
+    def _start_all(self, claimed: list[ClaimedTask], inboxes: list[Mail]) -> None:
         self._starting -= len(claimed)
         if not self._closed:  # else they go back with the lease
+            mails = {mail.task_id: mail for mail in inboxes}
             for task in claimed:
-                self._start(task)
+                self._start(task, mails.get(task.id) if mails else None)
 
     async def _next_rest(self, reply: Pumped, room: int, *, claimed: int, fresh: bool) -> float | None:
         """How long to rest after this answer. None: until an attempt ends or somebody wakes us."""
         if not room:
             return None
+        self._hungry = claimed < room
         if claimed >= room:
             if self._asleep:
                 self._announce = False  # busy: whoever enqueues need not notify
@@ -270,13 +287,15 @@ class Pump(Service):
 
     # ── attempts ──
 
-    def _start(self, task: ClaimedTask) -> None:
+    def _start(self, task: ClaimedTask, mail: Mail | None) -> None:
         self.running[task.id] = Attempt(
             task,
-            self._house.registry.get(task.kind),
+            self._house.registry.get(task.kind).at(task.step),
+            mail=mail,
             lease=self._lease,
             effects=self._effects,
             house=self._house,
+            family=self._family,
             report=self._report,
             ended=self._attempt_ended,
         )
@@ -304,9 +323,11 @@ class Pump(Service):
 
     def _tell(self, attempt: Attempt, transition: Transition) -> None:
         task = attempt.task
+        if transition.to == "suspended" and (transition.delay or transition.run_at):
+            self.suspended()
         if transition.error is not None:
             level = logging.ERROR if transition.to == "failed" else logging.WARNING
-            what = "parked" if transition.to == "failed" else f"again in {in_words(transition.delay)}"
+            what = "parked" if transition.to == "failed" else f"again in {in_words(transition.delay or 0)}"
             said = transition.error.partition("\n")[0]
             log.log(level, "task %d (%s) failed at attempt %d, %s: %s", task.id, task.kind, task.attempt, what, said)
         if self._house.listeners:
@@ -333,7 +354,11 @@ class Pump(Service):
             rows = await self._database.run(calls.find(ids=[task.id]))
         except Exception:
             return False
-        return not rows or any(row["epoch"] == task.epoch for row in rows)
+        # Or it went on under the next epoch, here: the heartbeat gives that back.
+        return not rows or any(
+            row["epoch"] == task.epoch or (row["epoch"] == task.epoch + 1 and row["worker"] == self._lease.id)
+            for row in rows
+        )
 
     async def _one_by_one(self, batch: list[Ended]) -> None:
         """One row that the database refuses must not fail its neighbours: settle each alone, park the bad one.
@@ -350,7 +375,7 @@ class Pump(Service):
                 except (psycopg.Error, HowdahError) as error:
                     if passes(error):
                         raise
-                    ended.transition = ending.parked(HowdahError(f"its outcome could not be stored: {error}"))
+                    ended.transition = self._refused(ended, error)
                     await self._settle_alone(ended)
             except psycopg.errors.LockNotAvailable:
                 self._locked.append(ended)
@@ -363,6 +388,12 @@ class Pump(Service):
                     raise
                 log.exception("task %d cannot be settled at all; it goes back", ended.attempt.task.id)
                 self._let_go(ended.attempt.task)
+
+    def _refused(self, ended: Ended, error: psycopg.Error | HowdahError) -> Transition:
+        """What the attempt ends with instead. An effect that cannot be, as a message to a task that is gone, failed it."""
+        if ended.transition.effects and isinstance(error, HowdahError):
+            return ending.of_error(ended.attempt.task, ended.attempt.kind.defaults.retry, error)
+        return ending.parked(HowdahError(f"its outcome could not be stored: {error}"))
 
     async def _settle_alone(self, ended: Ended) -> None:
         reply, _ = await self._ask([ended], 0, False)

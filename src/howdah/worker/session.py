@@ -14,7 +14,8 @@ from howdah.db.line import Line
 from howdah.db.pool import Database
 from howdah.errors import LeaseLost
 from howdah.telemetry import WorkerChanged, tell
-from howdah.worker.chores import Reporter, Rescue, household
+from howdah.worker.chores import Alarm, Reporter, Rescue, household
+from howdah.worker.family import Family
 from howdah.worker.house import House
 from howdah.worker.lanes import Lanes
 from howdah.worker.lease import Heartbeat, Lease
@@ -59,9 +60,12 @@ class Session:
             lease=self._lease,
             lanes=self._lanes,
             house=house,
+            family=Family(database, house.registry),
             report=self._reporter.report,
             beat_now=self._heartbeat.beat_now,
         )
+        self._alarm = Alarm(self._chore_line)
+        self._pump.suspended = self._alarm.wake
         house.threads.freed = self._pump.wake
         self._listener = Listener(
             database, self._lease.id, wake=self._wake, stop=house.stopping.set, beat_now=self._heartbeat.beat_now
@@ -73,7 +77,7 @@ class Session:
         self._heartbeat.start()
         self._began(self._lease)
         self._tell("started")
-        services: list[Service] = [self._pump, self._reporter, Rescue(self._chore_line, self._lease)]
+        services: list[Service] = [self._pump, self._reporter, self._alarm, Rescue(self._chore_line, self._lease)]
         services += household(self._chore_line, self._lanes, self._pump.wake)
         if self._settings.listen:
             services.append(self._listener)

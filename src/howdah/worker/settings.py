@@ -11,8 +11,8 @@ from typing import cast
 import msgspec
 
 from howdah.durations import Duration, duration
-from howdah.enqueue import check_name
 from howdah.errors import InvalidOption
+from howdah.options import check_name
 
 
 @dataclass(frozen=True, slots=True)

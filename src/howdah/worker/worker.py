@@ -13,7 +13,6 @@ from howdah import calls
 from howdah.db.failures import passes
 from howdah.errors import LeaseLost
 from howdah.installation import Installation
-from howdah.kinds.function import FunctionKind
 from howdah.kinds.registry import Registry
 from howdah.telemetry import Listener as TelemetryListener
 from howdah.worker.house import House
@@ -80,8 +79,10 @@ class Worker:
         database is not there or does not fit at the start; later outages it survives.
         """
         for kind in self._house.registry:
-            if kind.executor == "process" and isinstance(kind, FunctionKind):
-                check_importable(kind)  # pyright: ignore[reportUnknownArgumentType]
+            kind.check()
+            for handler in kind.handlers():
+                if handler.executor == "process":
+                    check_importable(handler)
         with self._signals() if signals else contextlib.nullcontext():
             database = await self._installation.open()
             await database.run(calls.declare(self._house.registry.declaration(), overwrite=True))

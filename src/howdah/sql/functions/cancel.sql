@@ -1,13 +1,25 @@
-create or replace function howdah.cancel(id bigint, reason text default null) returns text
+create or replace function howdah.cancel(id bigint, reason text default null, cascade boolean default true) returns text
 language plpgsql
 as $$
 #variable_conflict use_column
 declare
-  live  howdah.task;
-  ended text;
+  family bigint[];
+  locked bigint[] := '{}';
+  answer text;
+  ended  text;
 begin
-  select * into live from howdah.task t where t.id = cancel.id for no key update;
-  if not found then
+  -- The whole family, and the parent that will be told, ids ascending. Who is locked spawns no more: look until nobody is new.
+  loop
+    family := array(select t.parent from howdah.task t where t.id = cancel.id and t.parent is not null) || cancel.id;
+    if cancel.cascade then
+      family := family || howdah.descendants(array[cancel.id]);
+    end if;
+    exit when family <@ locked;
+    perform howdah.lock_tasks(family);
+    locked := family;
+  end loop;
+  answer := howdah.cancel_one(cancel.id, cancel.reason);
+  if answer is null then
     select a.status into ended from howdah.archive a where a.id = cancel.id;
     if ended = 'cancelled' then
       return ended;
@@ -17,17 +29,11 @@ begin
     raise exception using errcode = 'HW004', message = format('there is no task %s', cancel.id),
       hint = 'It never existed, was rolled back, or its retention is over';
   end if;
-  if live.status = 'running' then
-    update howdah.task t set cancel_at = coalesce(t.cancel_at, howdah.now()), reason = coalesce(cancel.reason, t.reason) where t.id = cancel.id;
-    perform pg_notify('howdah', 'beat ' || live.worker);
-    return 'running';
+  if cancel.cascade then
+    perform howdah.cancel_children(array[cancel.id]);
   end if;
-  delete from howdah.task t where t.id = cancel.id;
-  perform howdah.bury(live, 'cancelled', null, cancel.reason);
-  insert into howdah.event (at, task_id, type, kind, step, attempt, epoch, message, actor)
-  values (howdah.now(), live.id, 'cancel', live.kind, live.step, live.attempt, live.epoch, cancel.reason, session_user);
-  return 'cancelled';
+  return answer;
 end
 $$;
-comment on function howdah.cancel(bigint, text) is
-  'Cancel a task. One that waits ends at once (returns cancelled); a running one is asked to stop and ends as cancelled unless it succeeds first (returns running). Errors: HW004 no such task, HW005 already ended.';
+comment on function howdah.cancel(bigint, text, boolean) is
+  'Cancel a task, and with cascade whatever it spawned. One that waits ends at once (returns cancelled); a running one is asked to stop and ends as cancelled unless it succeeds first (returns running). Errors: HW004 no such task, HW005 already ended.';

@@ -9,10 +9,11 @@ begin
       hint = 'Write it like [{"name": "welcome", "queue": "mail"}]';
   end if;
   insert into howdah.kind as k
-         (name, queue, priority, delay, max_attempts, max_lost, retry_delay, retry_factor, retry_max, timeout, executor, keep, signature, description)
+         (name, queue, priority, delay, max_attempts, max_lost, retry_delay, retry_factor, retry_max, timeout, executor, keep, signature, description, steps, inbox)
   select n.name, coalesce(n.queue, 'default'), coalesce(n.priority, 0), coalesce(n.delay, '0'), coalesce(n.max_attempts, 6),
          coalesce(n.max_lost, 3), coalesce(n.retry_delay, '1 s'), coalesce(n.retry_factor, 2), coalesce(n.retry_max, '10 min'),
-         n.timeout, coalesce(n.executor, 'loop'), case when e.value ? 'keep' then n.keep else '7 days' end, n.signature, n.description
+         n.timeout, coalesce(n.executor, 'loop'), case when e.value ? 'keep' then n.keep else '7 days' end, n.signature, n.description,
+         n.steps, n.inbox
     from jsonb_array_elements(declare.kinds) e (value)
     cross join lateral jsonb_populate_record(null::howdah.kind, e.value) n
    -- Not by ON CONFLICT alone: that locks the rows it leaves as they are.
@@ -23,11 +24,12 @@ begin
          max_attempts = excluded.max_attempts, max_lost = excluded.max_lost,
          retry_delay = excluded.retry_delay, retry_factor = excluded.retry_factor, retry_max = excluded.retry_max,
          timeout = excluded.timeout, executor = excluded.executor, keep = excluded.keep,
-         signature = excluded.signature, description = excluded.description, updated_at = howdah.now()
+         signature = excluded.signature, description = excluded.description,
+         steps = excluded.steps, inbox = excluded.inbox, updated_at = howdah.now()
    where declare.overwrite
-     and (k.queue, k.priority, k.delay, k.max_attempts, k.max_lost, k.retry_delay, k.retry_factor, k.retry_max, k.timeout, k.executor, k.keep, k.signature, k.description)
+     and (k.queue, k.priority, k.delay, k.max_attempts, k.max_lost, k.retry_delay, k.retry_factor, k.retry_max, k.timeout, k.executor, k.keep, k.signature, k.description, k.steps, k.inbox)
          is distinct from
-         (excluded.queue, excluded.priority, excluded.delay, excluded.max_attempts, excluded.max_lost, excluded.retry_delay, excluded.retry_factor, excluded.retry_max, excluded.timeout, excluded.executor, excluded.keep, excluded.signature, excluded.description);
+         (excluded.queue, excluded.priority, excluded.delay, excluded.max_attempts, excluded.max_lost, excluded.retry_delay, excluded.retry_factor, excluded.retry_max, excluded.timeout, excluded.executor, excluded.keep, excluded.signature, excluded.description, excluded.steps, excluded.inbox);
 end
 $$;
 comment on function howdah.declare(jsonb, boolean) is

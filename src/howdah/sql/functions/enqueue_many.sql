@@ -4,13 +4,14 @@ create or replace function howdah.enqueue_many(
   queue    text default null,
   priority int default null,
   delay    interval default null,
-  run_at   timestamptz default null
+  run_at   timestamptz default null,
+  step     text default null
 ) returns setof bigint
 language plpgsql
 as $$
 #variable_conflict use_column
 declare
-  defaults howdah.kind := howdah.known_kind(enqueue_many.kind);
+  defaults howdah.kind := howdah.known_step(enqueue_many.kind, enqueue_many.step);
   due      timestamptz;
 begin
   if jsonb_typeof(enqueue_many.payloads) is distinct from 'array'
@@ -22,12 +23,12 @@ begin
   due := howdah.due(case when enqueue_many.run_at is null then coalesce(enqueue_many.delay, defaults.delay) else enqueue_many.delay end,
                     enqueue_many.run_at);
   return query
-  insert into howdah.task (kind, queue, priority, run_at, payload)
+  insert into howdah.task (kind, queue, priority, run_at, payload, step)
   select enqueue_many.kind, coalesce(enqueue_many.queue, defaults.queue), coalesce(enqueue_many.priority, defaults.priority),
-         due, p
+         due, p, enqueue_many.step
     from jsonb_array_elements(enqueue_many.payloads) with ordinality x (p, n) order by n
   returning id;
 end
 $$;
-comment on function howdah.enqueue_many(text, jsonb, text, int, interval, timestamptz) is
+comment on function howdah.enqueue_many(text, jsonb, text, int, interval, timestamptz, text) is
   'Put many tasks of one kind in their queue; payloads is a JSON array of objects. Returns their ids, in order.';

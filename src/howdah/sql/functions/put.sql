@@ -7,7 +7,8 @@ create or replace function howdah.put(
   delay       interval,
   run_at      timestamptz,
   key         text,
-  on_conflict text
+  on_conflict text,
+  step        text default null
 ) returns bigint
 language plpgsql
 as $$
@@ -34,8 +35,8 @@ begin
   due := howdah.due(put.delay, put.run_at);
 
   if put.key is null then
-    insert into howdah.task (kind, queue, priority, run_at, payload)
-    values (put.kind, put.queue, put.priority, due, put.payload)
+    insert into howdah.task (kind, queue, priority, run_at, payload, step)
+    values (put.kind, put.queue, put.priority, due, put.payload, put.step)
     returning id into new_id;
     return new_id;
   end if;
@@ -44,8 +45,8 @@ begin
   loop
     select t.id, t.kind, t.status into live from howdah.task t where t.key = put.key;
     if not found then
-      insert into howdah.task (kind, queue, priority, run_at, payload, key)
-      values (put.kind, put.queue, put.priority, due, put.payload, put.key)
+      insert into howdah.task (kind, queue, priority, run_at, payload, key, step)
+      values (put.kind, put.queue, put.priority, due, put.payload, put.key, put.step)
       on conflict (key) where key is not null do nothing
       returning id into new_id;
       if found then
@@ -64,9 +65,9 @@ begin
           else 'A running task cannot be replaced; try again when it has ended' end;
     else
       update howdah.task t
-         set payload = put.payload, run_at = due, queue = put.queue, priority = put.priority, status = 'queued',
+         set payload = put.payload, run_at = due, queue = put.queue, priority = put.priority, step = put.step, status = 'queued',
              -- Another payload is another piece of work, with an idempotency key of its own.
-             step_no = t.step_no + 1, attempt = 0, lost = 0, error = null, last_error = null, progress = null
+             step_no = t.step_no + 1, attempt = 0, lost = 0, error = null, last_error = null, progress = null, joining = false
        where t.id = live.id and t.status <> 'running';
       if found then
         perform howdah.wake(put.queue);
@@ -76,5 +77,5 @@ begin
   end loop;
 end
 $$;
-comment on function howdah.put(text, jsonb, text, int, interval, timestamptz, text, text) is
+comment on function howdah.put(text, jsonb, text, int, interval, timestamptz, text, text, text) is
   'Put a task in its queue with everything given. For programs that know the kind''s defaults; people call enqueue.';

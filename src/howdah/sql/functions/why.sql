@@ -37,7 +37,13 @@ begin
     end if;
     return;
   elsif t.status = 'suspended' then
-    return query select 'suspended', 'It waits for a message', 'Send it one';
+    if t.joining then
+      return query select 'joining', format('It waits for %s of its children to end', t.children),
+        'See them: SELECT * FROM howdah.tasks WHERE parent = ' || t.id;
+    else
+      return query select 'suspended', 'It waits for a message' || case when isfinite(t.run_at) then format(', until %s (%s from now)', t.run_at, date_trunc('second', t.run_at - clock)) else '' end,
+        format('Send it one: howdah send %s ''…''; or run it now: howdah retry %s', t.id, t.id);
+    end if;
     return;
   end if;
 

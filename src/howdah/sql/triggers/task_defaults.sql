@@ -3,7 +3,7 @@ create or replace function howdah.task_defaults() returns trigger
 language plpgsql
 as $$
 declare
-  defaults howdah.kind := howdah.known_kind(new.kind);
+  defaults howdah.kind := howdah.known_step(new.kind, new.step);
 begin
   new.queue := coalesce(new.queue, defaults.queue);
   new.priority := coalesce(new.priority, defaults.priority);

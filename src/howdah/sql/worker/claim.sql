@@ -12,6 +12,7 @@ create or replace function howdah.claim(
   kinds   text[],
   inout cursors jsonb,
   out claimed  json[],
+  out readers  bigint[],
   out next_due timestamptz
 )
 language plpgsql
@@ -27,11 +28,13 @@ declare
   past_at  timestamptz;
   past_id  bigint;
   took     json[];
+  reading  bigint[];
   last_at  timestamptz;
   last_id  bigint;
   due      timestamptz;
 begin
   claimed := '{}';
+  readers := '{}';
   loop
     select max(k::int) into known from jsonb_object_keys(claim.cursors) k where k::int < above;
     -- Between two known priorities: is there a new one? The bounds keep the dead entries of the known ones out of the scan.
@@ -64,17 +67,18 @@ begin
              epoch = t.epoch + 1, attempt = t.attempt + 1, progress = null
        -- As one array, and not as a join: a join planned while the table was small may walk along the whole primary key.
        where t.id = any (array(select id from pick))
-      returning t.id, t.epoch, t.kind, t.queue, t.step, t.step_no, t.attempt, t.key, t.last_error, t.payload, t.run_at
+      returning t.id, t.epoch, t.kind, t.queue, t.step, t.step_no, t.attempt, t.key, t.last_error, t.payload, t.run_at, t.parent, t.inbox_seq
     ), sorted as (
       select * from take order by run_at, id
     )
-    select array_agg(json_build_array(k.id, k.epoch, k.kind, k.queue, k.step, k.step_no, k.attempt, k.key, k.last_error, k.payload)),
-           max(k.run_at), (array_agg(k.id))[count(*)]
-      into took, last_at, last_id
+    select array_agg(json_build_array(k.id, k.epoch, k.kind, k.queue, k.step, k.step_no, k.attempt, k.key, k.last_error, k.payload, k.parent)),
+           max(k.run_at), (array_agg(k.id))[count(*)], array_agg(k.id) filter (where k.inbox_seq > 0)
+      into took, last_at, last_id, reading
       from sorted k;
 
     if took is not null then
       claimed := claimed || took;
+      readers := readers || reading;
       claim.cursors := jsonb_set(claim.cursors, array[at::text], jsonb_build_array(last_at, last_id));
     elsif known is distinct from at then
       claim.cursors := jsonb_set(claim.cursors, array[at::text], jsonb_build_array('-infinity', 0));
@@ -89,4 +93,4 @@ begin
 end
 $$;
 comment on function howdah.claim(uuid, bigint, text, int, text[], jsonb) is
-  'Take due tasks of one queue for a worker: each becomes running, with epoch and attempt one higher. next_due is the earliest time at which a waiting one of these kinds is due, when room was left.';
+  'Take due tasks of one queue for a worker: each becomes running, with epoch and attempt one higher. readers: those of them that were ever sent a message. next_due is the earliest time at which a waiting one of these kinds is due, when room was left.';

@@ -11,6 +11,8 @@ begin
   if not found then
     return 0;
   end if;
+  -- All of them first, ids ascending: the parents that a cancelled one tells come after.
+  perform howdah.lock_tasks(array(select x.id from howdah.task x where x.worker = leave.worker and x.status = 'running'));
   perform howdah.lose(x.id, x.epoch, 'cancel', null, false)
      from howdah.task x where x.worker = leave.worker and x.status = 'running' and x.cancel_at is not null order by x.id;
   -- Of claims whose reply never came, mostly: what the worker knew it held, it has settled.

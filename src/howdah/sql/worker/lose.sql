@@ -15,7 +15,12 @@ begin
   if not found then
     return false;
   end if;
-  select * into k from howdah.kind x where x.name = t.kind;
+  -- Its parent may have to be told. Passing over a locked one cannot end in a deadlock, whatever the order.
+  perform from howdah.task x where x.id = t.parent for no key update skip locked;
+  if not found and exists (select from howdah.task x where x.id = t.parent) then
+    return false;
+  end if;
+  k := howdah.rules(t.kind, t.step);
   if t.cancel_at is not null then
     delete from howdah.task x where x.id = t.id;
     perform howdah.bury(t, 'cancelled', null, t.reason);
@@ -36,13 +41,17 @@ begin
          lost = x.lost + lose.counts_as_lost::int,
          run_at = case when parks then x.run_at else clock + wait end,
          error = case when parks then lose.error end,
-         last_error = case when parks then null else lose.error end
+         last_error = case when parks then null else lose.error end,
+         told = x.told or parks and x.parent is not null
    where x.id = t.id;
   insert into howdah.event (at, task_id, type, kind, step, attempt, epoch, worker, message, data)
   values (clock, t.id, lose.type, t.kind, t.step, t.attempt, t.epoch, t.worker, lose.error,
           jsonb_build_object('parked', parks, 'delay', extract(epoch from wait), 'ran', extract(epoch from clock - t.claimed_at)));
   if not parks then
     perform howdah.wake(t.queue);
+  elsif t.parent is not null and not t.told then
+    perform howdah.tell_parents(jsonb_build_array(jsonb_build_object(
+      'id', t.id, 'parent', t.parent, 'told', false, 'status', 'failed', 'error', lose.error)));
   end if;
   return true;
 end

@@ -12,7 +12,7 @@ create or replace function howdah.pump(
   lanes        jsonb,
   room         int,
   asleep       boolean
-) returns table (settled bigint[], claimed text, cursors jsonb, next_due double precision)
+) returns table (settled bigint[], kept bigint[], claimed text, inboxes text, cursors jsonb, next_due double precision)
 language plpgsql
 set plan_cache_mode = force_generic_plan set enable_seqscan = off
 -- A row that somebody holds in an open transaction must not stall all the others: the worker settles them one by one then.
@@ -26,6 +26,8 @@ declare
   due    timestamptz;
   got    json[] := '{}';
   full_lanes text[] := '{}';
+  rest   record;
+  readers bigint[] := '{}';
 begin
   -- Locked against rescue, which would otherwise declare this worker dead between this look and the claim.
   perform from howdah.worker w where w.id = pump.worker and w.status = 'live' for key share;
@@ -35,9 +37,7 @@ begin
 
   -- Three runs over the ids below, each ascending: together they would not be, so all are locked first.
   if (pump.done_ids is not null)::int + (pump.gone_ids is not null)::int + (pump.transitions is not null)::int > 1 then
-    perform from howdah.task t
-     where t.id = any (pump.done_ids || pump.gone_ids || array(select (x ->> 'id')::bigint from jsonb_array_elements(pump.transitions) x))
-     order by t.id for no key update;
+    perform howdah.lock_tasks(pump.done_ids || pump.gone_ids || case when pump.transitions is not null then howdah.concerned(pump.transitions) end);
   end if;
 
   -- Settle before claiming: a task that just ended may hold what the next claim needs.
@@ -49,7 +49,11 @@ begin
     settled := settled || howdah.settle_done(pump.worker, pump.gone_ids, pump.gone_epochs, null, true);
   end if;
   if pump.transitions is not null then
-    settled := settled || howdah.settle_rest(pump.worker, pump.transitions);
+    select * into rest from howdah.settle_rest(pump.worker, pump.transitions, pump.seq);
+    settled := settled || rest.settled;
+    kept := rest.kept;
+    -- Most of these have no inbox; asking for those that have costs a look at the row.
+    readers := array(select t.id from howdah.task t where t.id = any (kept) and t.inbox_seq > 0);
   end if;
 
   if pump.asleep is not null then
@@ -75,6 +79,7 @@ begin
         full_lanes := full_lanes || lane.name;
       end if;
       got := got || take.claimed;
+      readers := readers || take.readers;
       cursors := jsonb_set(cursors, array[lane.name], take.cursors);
       due := least(due, take.next_due);
     end loop;
@@ -83,8 +88,12 @@ begin
     end if;
     next_due := extract(epoch from due - clock);
   end if;
+  -- After the rows were taken, in a statement of its own: its snapshot has every message that inbox_seq counts.
+  if readers <> '{}' then
+    inboxes := howdah.inboxes(readers);
+  end if;
   return next;
 end
 $$;
 comment on function howdah.pump(uuid, bigint, bigint[], bigint[], jsonb, bigint[], bigint[], jsonb, jsonb, int, boolean) is
-  'The worker''s round trip: settle done, gone (succeeded, nothing kept) and other transitions; say whether it is asleep; claim up to room tasks from its lanes, a JSON array of {name, queue, kinds, share, limit, cursors}. Returns the settled ids, the claimed tasks as JSON arrays [id, epoch, kind, queue, step, step_no, attempt, key, last_error, payload], the cursors to pass next time, and the seconds until the next task is due. HW008: the lease is lost.';
+  'The worker''s round trip: settle done, gone (succeeded, nothing kept) and other transitions; say whether it is asleep; claim up to room tasks from its lanes, a JSON array of {name, queue, kinds, share, limit, cursors}. Returns the settled ids, those that go on at once under the next epoch (kept), the claimed tasks as JSON arrays [id, epoch, kind, queue, step, step_no, attempt, key, last_error, payload, parent], the inboxes of both as howdah.inboxes gives them, the cursors to pass next time, and the seconds until the next task is due. HW008: the lease is lost.';

@@ -43,7 +43,7 @@ begin
 
   -- Handlers that outlived their time on a worker that is alive but does not stop them (its loop is blocked). A lease
   -- of grace, because the worker is the one to do this. Processes wait for a slot after the claim, and are killed in time.
-  if not exists (select from howdah.kind k where k.timeout is not null and k.executor <> 'process') then
+  if not exists (select from howdah.kind k where k.timeout is not null and k.executor <> 'process' or k.steps @? '$.*.timeout') then
     return next;
     return;
   end if;
@@ -51,7 +51,7 @@ begin
     select t.id, t.epoch, k.timeout
       from howdah.worker w
       join howdah.task t on t.worker = w.id and t.status = 'running'
-      join howdah.kind k on k.name = t.kind
+      cross join lateral howdah.rules(t.kind, t.step) k
      where w.status = 'live' and k.timeout is not null and k.executor <> 'process' and t.claimed_at + k.timeout + w.ttl < clock
      order by t.id limit rescue.at_most
   loop

@@ -13,28 +13,41 @@ as $$
 declare
   clock   timestamptz := howdah.now();
   settled bigint[];
+  news    jsonb;
+  readers bigint[];
 begin
   if settle_done.gone then
     with done as (
       delete from howdah.task t using unnest(settle_done.ids, settle_done.epochs) d (id, epoch)
        where t.id = any (settle_done.ids) and t.id = d.id and t.epoch = d.epoch and t.worker = settle_done.worker
-      returning t.id
+      returning t.id, t.parent, t.told, t.inbox_seq
     )
-    select array_agg(d.id) into settled from done d;
-    return settled;
+    select array_agg(d.id), array_agg(d.id) filter (where d.inbox_seq > 0),
+           jsonb_agg(jsonb_build_object('id', d.id, 'parent', d.parent, 'told', d.told, 'status', 'succeeded')) filter (where d.parent is not null)
+      into settled, readers, news from done d;
+  else
+    with done as (
+      delete from howdah.task t using unnest(settle_done.ids, settle_done.epochs) d (id, epoch)
+       where t.id = any (settle_done.ids) and t.id = d.id and t.epoch = d.epoch and t.worker = settle_done.worker
+      returning t.*
+    ), kept as (
+      insert into howdah.archive (id, kind, queue, status, priority, run_at, step, payload, key, attempt, lost, epoch,
+                                  worker, claimed_at, progress, last_error, result, created_at, finished_at, parent)
+      select d.id, d.kind, d.queue, 'succeeded', d.priority, d.run_at, d.step, d.payload, d.key, d.attempt, d.lost, d.epoch,
+             d.worker, d.claimed_at, d.progress, d.last_error, settle_done.results -> d.id::text, d.created_at, clock, d.parent
+        from done d
+    )
+    select array_agg(d.id), array_agg(d.id) filter (where d.inbox_seq > 0),
+           jsonb_agg(jsonb_build_object('id', d.id, 'parent', d.parent, 'told', d.told, 'status', 'succeeded',
+                                        'result', settle_done.results -> d.id::text)) filter (where d.parent is not null)
+      into settled, readers, news from done d;
   end if;
-  with done as (
-    delete from howdah.task t using unnest(settle_done.ids, settle_done.epochs) d (id, epoch)
-     where t.id = any (settle_done.ids) and t.id = d.id and t.epoch = d.epoch and t.worker = settle_done.worker
-    returning t.*
-  ), kept as (
-    insert into howdah.archive (id, kind, queue, status, priority, run_at, step, payload, key, attempt, lost, epoch,
-                                worker, claimed_at, progress, last_error, result, created_at, finished_at)
-    select d.id, d.kind, d.queue, 'succeeded', d.priority, d.run_at, d.step, d.payload, d.key, d.attempt, d.lost, d.epoch,
-           d.worker, d.claimed_at, d.progress, d.last_error, settle_done.results -> d.id::text, d.created_at, clock
-      from done d
-  )
-  select array_agg(d.id) into settled from done d;
+  if readers is not null then
+    perform howdah.empty_inboxes(readers);
+  end if;
+  if news is not null then
+    perform howdah.tell_parents(news);
+  end if;
   return settled;
 end
 $$;

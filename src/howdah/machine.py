@@ -1,0 +1,122 @@
+"""Machine: what `app.machine` returns. Its steps are classes of yours; a task of it is enqueued with the first of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import Any, Protocol, TypeVar, overload
+
+from howdah.backoff import Retry
+from howdah.client import Client
+from howdah.durations import Duration
+from howdah.enqueue import Bound
+from howdah.errors import InvalidOption, shown
+from howdah.graph import Graph
+from howdah.kinds.machine import MachineKind, Step
+from howdah.kinds.registry import Executor
+from howdah.options import Options, check_name, defaults, options
+from howdah.task import Task
+
+
+class Runs(Protocol):
+    """A class whose objects are steps."""
+
+    @property
+    def run(self) -> Callable[..., Any]: ...
+
+
+S = TypeVar("S", bound=type[Runs])
+
+
+class Machine(Bound[[Runs], Any, Task[Any]]):
+    """A state machine: a task that goes from step to step, and commits each of them."""
+
+    def __init__(self, client: Client, kind: MachineKind) -> None:
+        super().__init__(client, kind, Options())
+        self.name = kind.name
+        self.kind = kind
+
+    def __repr__(self) -> str:
+        return f"<machine {self.name}: {', '.join(self.kind.steps)}>"
+
+    @overload
+    def step(self, cls: S, /) -> S: ...
+    @overload
+    def step(
+        self,
+        *,
+        name: str | None = None,
+        queue: str | None = None,
+        retry: Retry | int | None = None,
+        timeout: Duration | timedelta | None = None,
+        max_lost: int | None = None,
+        executor: Executor | None = None,
+        transactional: bool = False,
+        start: bool = False,
+    ) -> Callable[[S], S]: ...
+    def step(self, *classes: Any, name: str | None = None, start: bool = False, **given: Any) -> Any:
+        """Make a class a step of this machine: a dataclass, msgspec struct or pydantic model with a method `run`.
+
+        `run(self)`, or `run(self, ctx)` with the Context, returns the next step, `after(…)`, `at(…)` or `join(…)` a step,
+        None to end, or Done(result); its return annotation says which, and nothing else is let through. A plain `run`
+        runs in a thread, an async one on the loop.
+
+        name           the step's name in the database; without it the name of the class
+        queue          the lane this step waits in; without it the machine's, or the one the task was enqueued in
+        retry          how often this step is tried again; the attempt counter starts at 0 at each step
+        timeout        the time limit of one attempt
+        max_lost       how many attempts may end with their worker's death before the task is parked
+        executor       "loop", "thread" or "process"
+        transactional  run inside the transaction that ends the step, as ctx.connection
+        start          tasks may begin here: without it, at the first step; for the graph, and its warning of lost steps
+
+        Without options it goes above the class as it is: `@greeter.step`. Raises InvalidOption that names the option.
+        """
+
+        def register(cls: Any) -> Any:
+            if not isinstance(cls, type):
+                raise InvalidOption(
+                    f"@{self.name}.step is for classes, not {shown(cls)}",
+                    hint=f"Write @{self.name}.step above the class",
+                )
+            executor, transactional = given.pop("executor", None), given.pop("transactional", False)
+            said = {option: value for option, value in given.items() if value is not None}
+            step = Step(
+                self.kind,
+                cls,
+                step=check_name(name if name is not None else cls.__name__, "name"),
+                defaults=defaults(self.kind.defaults, **said),
+                own_queue="queue" in said,
+                executor=executor,
+                transactional=transactional,
+                start=start,
+            )
+            self.kind.add(step)
+            return cls
+
+        return register(*classes) if classes else register
+
+    def using(self, **given: Any) -> Bound[[Runs], Any, Task[Any]]:
+        """The same machine with other options, for the next enqueue; see TaskFunction.using.
+
+        >>> await greeter.using(delay="1h", key="greet").enqueue(ReadName("name.txt"))     # doctest: +SKIP
+        """
+        return Bound[[Runs], Any, Task[Any]](self._client, self.kind, options(**given))
+
+    async def enqueue_many(self, items: Iterable[Any]) -> list[Task[Any]]:
+        """Put many tasks in their queue, with COPY: all or none. The items are steps of one class.
+
+        Raises InvalidPayload that names the item.
+        """
+        return await super().enqueue_many((step,) for step in items)
+
+    def enqueue_many_sync(self, items: Iterable[Any]) -> list[Task[Any]]:
+        """As `enqueue_many`, blocking."""
+        return super().enqueue_many_sync((step,) for step in items)
+
+    def graph(self) -> Graph:
+        """The machine as a graph, read from the return annotations: `.text()`, `.mermaid()`, `.svg()`.
+
+        Raises InvalidOption for a move that leads out of the machine.
+        """
+        return self.kind.graph()

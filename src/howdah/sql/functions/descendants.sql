@@ -1,0 +1,12 @@
+create or replace function howdah.descendants(ids bigint[]) returns bigint[]
+language sql stable
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
+  with recursive family as (
+    select t.id from howdah.task t where t.parent = any (descendants.ids)
+    union
+    select t.id from family f join howdah.task t on t.parent = f.id
+  )
+  select array(select id from family order by id)
+$$;
+comment on function howdah.descendants(bigint[]) is 'The live tasks that these tasks spawned, and those that they spawned, and so on.';

@@ -1,0 +1,52 @@
+"""The children of tasks: their ids, which are known before they are written, and their rows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from howdah import calls
+from howdah.db.pool import Database
+from howdah.enqueue import Bound, newborn
+from howdah.errors import InvalidOption, shown
+from howdah.kinds.registry import Registry
+from howdah.options import Options
+
+_FEWEST, _MOST = 10, 1000
+
+
+class Family:
+    """Makes children for the handlers of one worker.
+
+    Ids are taken from the database in blocks that double while they are asked for: what is not used stays a gap.
+    """
+
+    def __init__(self, database: Database, registry: Registry) -> None:
+        self._database = database
+        self._registry = registry
+        self._ids: deque[int] = deque()
+        self._next = _FEWEST
+        self._turn = asyncio.Lock()
+
+    async def next_id(self) -> int:
+        """An id nobody else has. Ids grow with every call."""
+        while not self._ids:
+            async with self._turn:
+                if not self._ids:
+                    self._ids.extend(await self._database.run(calls.reserve_ids(self._next)))
+                    self._next = min(self._next * 2, _MOST)
+        return self._ids.popleft()
+
+    def born(self, kind: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """A child as `howdah.spawn` takes it, all but its id. Raises InvalidPayload, UnknownKind, InvalidOption."""
+        if isinstance(kind, Bound):
+            return kind.newborn(args, kwargs)  # pyright: ignore[reportUnknownMemberType]
+        if isinstance(kind, str):
+            known = self._registry.get(kind)
+            return newborn(known, known.born(args, kwargs), Options())
+        raise InvalidOption(
+            f"ctx.spawn takes a task, an actor, a machine or the name of one, not {shown(kind)}",
+            hint="Write ctx.spawn(welcome, 42)",
+        )
