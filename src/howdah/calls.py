@@ -262,6 +262,8 @@ _PUMP = {
     "lanes": "jsonb",
     "room": "int",
     "asleep": "boolean",
+    "look": "boolean",
+    "eager": "jsonb",
 }
 
 
@@ -280,6 +282,8 @@ def pump(
     lanes: str = "[]",
     room: int = 0,
     asleep: bool | None = None,
+    look: bool = True,
+    eager: str | None = None,
 ) -> Call[Pumped]:
     """`done` and `gone` are (ids, epochs) as array literals: text is cheaper to make than to adapt element by element."""
     args = {
@@ -294,6 +298,8 @@ def pump(
         "lanes": lanes,
         "room": room,
         "asleep": asleep,
+        "look": look,
+        "eager": eager,
     }
     return Call("pump", _PUMP, args, _pumped)
 

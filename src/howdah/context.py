@@ -208,7 +208,7 @@ class Context:
         if isinstance(to, bool) or not isinstance(to, int):
             raise InvalidOption(f"ctx.send takes the id of a task, not {shown(task)}")
         body = encode_message(message, max_bytes=DEFAULT_MAX_BYTES)
-        self._effects().sent.append({"to": to, "body": msgspec.Raw(body.encode())})
+        self._effects().sent.append({"to": to, "sender": self.id, "body": msgspec.Raw(body.encode())})
 
     def reply(self, message: Any) -> None:
         """As `send`, to the parent: the task that spawned this one. Raises HowdahError if there is none."""

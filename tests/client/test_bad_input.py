@@ -268,7 +268,10 @@ WRONG_OPTIONS = [
     ({"dealy": 5}, "using() has no option 'dealy'. Did you mean delay?"),
     ({"prio": 5}, "using() has no option 'prio'. Did you mean priority?"),
     ({"on_conflicts": "skip"}, "using() has no option 'on_conflicts'. Did you mean on_conflict?"),
-    ({"xyzzy": 5}, "using() has no option 'xyzzy'. It takes delay, at, queue, priority, key, on_conflict, step, connection"),
+    (
+        {"xyzzy": 5},
+        "using() has no option 'xyzzy'. It takes delay, at, queue, priority, key, on_conflict, step, connection",
+    ),
     ({"connection": "postgresql://"}, "connection= does not take a builtins.str"),
 ]
 

@@ -57,7 +57,9 @@ def test_suspended(conn: psycopg.Connection, worker: Worker) -> None:
 
 def test_joining(conn: psycopg.Connection, worker: Worker) -> None:
     parent = put(conn)
-    spawn = [{"id": parent + 1000 + n, "kind": "job", "queue": "default", "priority": 0, "delay": 3600} for n in range(2)]
+    spawn = [
+        {"id": parent + 1000 + n, "kind": "job", "queue": "default", "priority": 0, "delay": 3600} for n in range(2)
+    ]
     worker.end(*worker.claim(), to="suspended", joining=True, spawn=spawn)
     code, reason, advice = why(conn, parent)
     assert (code, reason) == ("joining", "It waits for 2 of its children to end")

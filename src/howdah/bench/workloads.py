@@ -103,7 +103,17 @@ async def latency(app: App, tasks: int, concurrency: int) -> list[Figure]:
     ]
 
 
-WORKLOADS: dict[str, Workload] = {"drain": drain, "enqueue": enqueue, "latency": latency}
+async def drain_rate(app: App, tasks: int, concurrency: int) -> float:
+    """Empty function tasks a second, in one worker: what the steps and messages of the others are compared with."""
+    await _noop(app).enqueue_many([(1,)] * tasks)
+    return tasks / await run_empty(app, concurrency)
+
+
+async def run_empty(app: App, concurrency: int) -> float:
+    """Seconds until a worker has nothing left to do."""
+    begin = time.perf_counter()
+    await app.worker(queues=["bench"], concurrency=concurrency, until_idle=True, poll="1h").run()
+    return time.perf_counter() - begin
 
 
 def _noop(app: App) -> Any:

@@ -8,7 +8,7 @@ import sys
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from howdah.context import ClaimedTask, Context
 from howdah.errors import HowdahError, InvalidOption, InvalidPayload, shown
@@ -169,16 +169,12 @@ class Moves:
                 steps += [to.step] if to.step not in steps else []
             elif hint in (None, type(None)) or hint is Done:
                 ends = True
-            elif (
-                hint is typing.Never
-                or hint is typing.NoReturn
-                or (isinstance(hint, type) and issubclass(hint, Outcome))
-            ):
+            elif hint in (typing.Never, typing.NoReturn) or _is_outcome(hint):
                 continue
             else:
-                other = getattr(hint, "__howdah_step__", None)
+                other: Any = getattr(cast("Any", hint), "__howdah_step__", None)
                 what = f"a step of {other.name}" if isinstance(other, Step) else f"no step of {machine.name}"
-                name: str = getattr(hint, "__name__", str(hint))
+                name: str = getattr(cast("Any", hint), "__name__", str(hint))
                 raise InvalidOption(
                     f"{where} may return {name:.80}, which is {what}",
                     hint=f"The steps of {machine.name}: {', '.join(machine.steps)}",
@@ -208,6 +204,10 @@ def _return_hint(step: Step, where: str) -> Any:
             f"{where}: its return annotation cannot be resolved: {error}",
             hint="Steps are known by their classes' names; import other names at the top level of the module",
         ) from error
+
+
+def _is_outcome(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, Outcome)
 
 
 def _members(hint: Any) -> list[Any]:
@@ -269,12 +269,11 @@ class MachineKind:
 
     def step_of(self, value: Any) -> Step | None:
         """The step that this object is."""
-        cls: Any = type(value)
-        return self.by_class.get(cls)
+        return self.by_class.get(cast("Any", type(value)))
 
     @property
     def executor(self) -> Executor:
-        """ "process" if all steps run there: then they are claimed only when a process is free."""
+        """In processes if all steps do: then they are claimed only when a process is free."""
         return "process" if self.steps and all(step.executor == "process" for step in self.steps.values()) else "loop"
 
     def at(self, step: str | None) -> Step | Nowhere:

@@ -239,12 +239,13 @@ class _Constructed:
     def resolve(self) -> None:
         """Look at the annotations. Raises InvalidOption, naming the field, for one that JSON cannot fill."""
         hint_of = _hints(self._made)
-        self._hints: dict[str, Any] = {}
+        hints: dict[str, Any] = {}
         parameters: list[inspect.Parameter] = []
         for (field, parameter), (_, attribute) in zip(self._parameters.items(), self._attributes, strict=True):
             with naming_option(f"{self._title}: {field}", "give it field(init=False)"):
-                self._hints[field] = hint_of(attribute, parameter.annotation)
-                parameters.append(parameter.replace(annotation=readable(self._hints[field], optional=False)))
+                hints[field] = hint_of(attribute, parameter.annotation)
+                parameters.append(parameter.replace(annotation=readable(hints[field], optional=False)))
+        self._hints = hints
         self._signature = Signature(self._title, inspect.Signature(parameters), {}, self._renamed)
         self.bind = self._signature.bind
         self.parse = self._signature.read
@@ -285,7 +286,7 @@ class _Constructed:
 
 
 class _Model:
-    """A pydantic model: it reads and writes JSON itself, under its aliases."""
+    """A pydantic model: it reads and writes JSON itself, under its aliases and without what has `exclude=True`."""
 
     def __init__(self, cls: Any, title: str) -> None:
         self._cls = cls
@@ -300,7 +301,7 @@ class _Model:
         if self._cls.__pydantic_complete__ or self._cls.model_rebuild(raise_errors=False):
             return
         hint_of = _hints(self._cls)
-        for attribute, field in self._cls.__pydantic_fields__.items():
+        for attribute, field in self._cls.model_fields.items():
             with naming_option(f"{self._title}: {attribute}", "leave it out"):
                 hint_of(attribute, field.annotation)
         with naming_option(self._title, "leave it out"):
@@ -311,7 +312,13 @@ class _Model:
         """For each key that is written: the attribute, what pydantic knows of it, the keys that are read as it."""
         self.resolve()
         found: dict[str, tuple[str, Any, frozenset[str]]] = {}
-        for attribute, field in self._cls.__pydantic_fields__.items():
+        for attribute, field in self._cls.model_fields.items():
+            if field.exclude:  # It is not written, so it must do without.
+                if field.is_required():
+                    raise InvalidOption(
+                        f"{self._title}: {attribute} has exclude=True and no default", hint="Give it one"
+                    )
+                continue
             key = field.serialization_alias or attribute
             accepted = _accepted(attribute, field.validation_alias, self._cls.model_config)
             if key not in accepted:
@@ -344,8 +351,8 @@ class _Model:
         return encode_json(value)
 
     def parse(self, raw: Raw) -> bytes | str:
-        if _misfits(self, fields_as_text.decode(raw)):
-            raise msgspec.ValidationError("these are not its fields")
+        if faults := _misfits(self, fields_as_text.decode(raw)):
+            raise msgspec.ValidationError("; ".join(faults))
         return raw if isinstance(raw, str) else bytes(raw)
 
     def parse_given(self, values: dict[str, Any]) -> bytes | str:

@@ -259,11 +259,12 @@ def resolver(function: Callable[..., Any], injected: tuple[type, ...]) -> Callab
     if isa(written, type):
         mro = written.__mro__[::-1]
         for cls in mro:  # What stands in the class itself; a field named `list` must not hide the type.
-            inside: dict[str, Any] = {each.__name__: each for each in getattr(cls, "__type_params__", ())}
-            names |= {**vars(cls), **inside}
+            names |= {**vars(cls)}
         names |= vars(builtins)
         for cls in mro:
             names |= vars(sys.modules.get(cls.__module__, builtins))
+        for cls in mro:  # class Box[T]
+            names |= {each.__name__: each for each in getattr(cls, "__type_params__", ())}
     else:
         written = written if hasattr(written, "__code__") or hasattr(written, "__func__") else type(written).__call__
         names |= getattr(getattr(written, "__func__", written), "__globals__", {})

@@ -24,6 +24,7 @@ class Lanes:
         self._limits: dict[str, int | Weight] = dict(settings.queues or {})
         self.serves_all = settings.queues is None
         self._concurrency = settings.concurrency
+        self._eager: str | None = None
         self._plain = sorted(kind.name for kind in registry if kind.executor != "process")
         self._process = sorted(kind.name for kind in registry if kind.executor == "process")
         self.use_processes = bool(self._process)
@@ -31,7 +32,8 @@ class Lanes:
             for kind in registry:
                 self.learn(kind.defaults.queue)
             self.learn("default")
-        self._cursors: dict[str, Any] = {}
+        self._cursors: dict[str, dict[str, Any]] = {}
+        self._cursors_sent = self._cursors
         self._fresh_at = 0.0
         self._turn = 0
 
@@ -40,6 +42,7 @@ class Lanes:
         if not self.serves_all or queue in self._limits:
             return False
         self._limits[queue] = Weight()
+        self._eager = None
         return True
 
     def serves(self, queue: str) -> bool:
@@ -52,8 +55,7 @@ class Lanes:
 
         A lane may take its share first, then up to its limit of what the others leave.
         """
-        if fresh:
-            self._cursors = {}
+        self._cursors_sent = {} if fresh else self._cursors
         weights = {queue: limit.weight for queue, limit in self._limits.items() if isinstance(limit, Weight)}
         total = sum(weights.values())
         lanes: list[dict[str, Any]] = []
@@ -79,8 +81,15 @@ class Lanes:
             self._turn += 1
         return msgspec.json.encode(lanes).decode()
 
+    def eager(self) -> str:
+        """What may begin as soon as a message wakes it, as JSON {queue: [kinds]}: where no limit of a queue has to be kept."""
+        if self._eager is None:
+            free = [queue for queue, limit in self._limits.items() if isinstance(limit, Weight)]
+            self._eager = msgspec.json.encode(dict.fromkeys(free, self._plain)).decode()
+        return self._eager
+
     def _lane(self, name: str, queue: str, kinds: list[str], share: int, limit: int) -> dict[str, Any]:
-        cursors = self._cursors.get(name, {})
+        cursors = self._cursors_sent.get(name, {})
         return {"name": name, "queue": queue, "kinds": kinds, "share": share, "limit": limit, "cursors": cursors}
 
     # ── cursors ──
@@ -94,6 +103,9 @@ class Lanes:
 
     def looked(self, cursors: dict[str, Any] | None, *, fresh: bool, seconds: float) -> None:
         """Remember how far the claim went."""
-        self._cursors.update(cursors or {})
+        # By priority: where a look from the start found nothing, the old cursor still has nothing behind it, and keeps the
+        # next look out of the dead entries.
+        for lane, reached in (cursors or {}).items():
+            self._cursors[lane] = self._cursors.get(lane, {}) | reached
         if fresh:
             self._fresh_at = time.monotonic() + max(_FRESH_EVERY, _FRESH_SHARE * seconds)

@@ -83,7 +83,8 @@ class Pump(Service):
         self.suspended: Callable[[], None] = lambda: None  # called when a task was suspended until a time
         self._asleep = False  # what the worker's row says
         self._announce: bool | None = None  # what it should say, with the next request
-        self._hungry = False  # the last claim found less than there was room for
+        self._hungry = False  # the last look found less than there was room for
+        self._look_at = 0.0  # when to look again, although what ends keeps us busy
 
     # ── what others may do ──
 
@@ -100,6 +101,11 @@ class Pump(Service):
         for attempt in attempts:
             attempt.cancel(why)
         return attempts
+
+    def look(self) -> None:
+        """There may be something to claim."""
+        self._look_at = 0.0
+        self.wake()
 
     def stop(self) -> None:
         """Claim no more."""
@@ -138,17 +144,21 @@ class Pump(Service):
             self._under_way = 0
 
     async def _settle_and_claim(self, batch: list[Ended]) -> float | None:
-        # Where nothing else waits, a task goes on with its next step at once; else it stands in line like all others.
-        on = sum(ended.transition.at_once for ended in batch) if self._hungry and not self.stopping else 0
+        # Where nothing else waits, a task goes on with its next step at once, and one that gets a message begins at once;
+        # else they stand in line like all others.
+        eager = self._hungry and not self.stopping
+        on = sum(ended.transition.at_once for ended in batch) if eager else 0
         room = self._room() - on
         if on and room <= 0:
-            on, room = 0, room + on
+            eager, room = False, room + on
         if not batch and room == 0:
             return None
-        fresh = self._lanes.may_look_fresh()
+        # Who has said that it sleeps is told of new tasks: no need to look with everything that ends.
+        look = room > 0 and not (eager and self._asleep and batch and time.monotonic() < self._look_at)
+        fresh = look and self._lanes.may_look_fresh()
         asked_at = time.monotonic()
         try:
-            reply, claimed = await self._ask(batch, room, fresh, on=on > 0)
+            reply, claimed = await self._ask(batch, room, fresh, look=look, eager=eager)
         except LeaseLost:
             raise
         except Exception as error:
@@ -169,6 +179,8 @@ class Pump(Service):
             asyncio.get_running_loop().call_soon(self._start_all, claimed, read_inboxes(reply.inboxes))
         await self._close_books(batch, reply)
         self._under_way = 0
+        if not look:
+            return max(self._look_at - time.monotonic(), 0) if room else None
         return await self._next_rest(reply, room, claimed=len(claimed) - len(reply.kept or ()), fresh=fresh)
 
     def _room(self) -> int:
@@ -180,7 +192,7 @@ class Pump(Service):
         return max(min(free, (most + 1) // 2), 0)
 
     async def _ask(
-        self, batch: list[Ended], room: int, fresh: bool, *, on: bool = False
+        self, batch: list[Ended], room: int, fresh: bool, *, look: bool = False, eager: bool = False
     ) -> tuple[Pumped, list[ClaimedTask]]:
         announce, self._announce = self._announce, None
         lanes = "[]"
@@ -191,7 +203,16 @@ class Pump(Service):
         asked_at = awake_clock()
         try:
             reply = await self._line.run(
-                calls.pump(self._lease.id, seq, **settlement(batch, on=on), lanes=lanes, room=room, asleep=announce)
+                calls.pump(
+                    self._lease.id,
+                    seq,
+                    **settlement(batch, on=eager),
+                    lanes=lanes,
+                    room=room,
+                    asleep=announce,
+                    look=look,
+                    eager=self._lanes.eager() if eager else None,
+                )
             )
         except BaseException:
             self._announce = announce
@@ -274,9 +295,9 @@ class Pump(Service):
         rest = self._house.settings.poll.total_seconds()
         if reply.next_due is not None:
             rest = min(rest, max(reply.next_due, 0) + 0.001)
-        if not fresh:
-            rest = min(rest, self._lanes.until_fresh() + 0.001)
-        return rest
+        until_fresh = self._lanes.until_fresh() + 0.001
+        self._look_at = time.monotonic() + min(rest, until_fresh)
+        return rest if fresh else min(rest, until_fresh)
 
     async def _new_queues(self) -> bool:
         """Whether tasks wait in queues nobody told us of. A chore asks as well, but less often than idleness may come."""

@@ -66,7 +66,7 @@ class Session:
         )
         self._alarm = Alarm(self._chore_line)
         self._pump.suspended = self._alarm.wake
-        house.threads.freed = self._pump.wake
+        house.threads.freed = self._pump.look
         self._listener = Listener(
             database, self._lease.id, wake=self._wake, stop=house.stopping.set, beat_now=self._heartbeat.beat_now
         )
@@ -78,7 +78,7 @@ class Session:
         self._began(self._lease)
         self._tell("started")
         services: list[Service] = [self._pump, self._reporter, self._alarm, Rescue(self._chore_line, self._lease)]
-        services += household(self._chore_line, self._lanes, self._pump.wake)
+        services += household(self._chore_line, self._lanes, self._pump.look)
         if self._settings.listen:
             services.append(self._listener)
         running = [asyncio.create_task(service.run(), name=service.name) for service in services]
@@ -196,4 +196,4 @@ class Session:
     def _wake(self, queue: str) -> None:
         """A hint that there is work in this queue; an empty name is any."""
         if not queue or self._lanes.learn(queue) or self._lanes.serves(queue):
-            self._pump.wake()
+            self._pump.look()

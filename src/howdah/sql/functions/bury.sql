@@ -9,9 +9,9 @@ as $$
          coalesce(gone.error, gone.last_error), bury.result, gone.created_at, howdah.now(), gone.parent
    where not exists (select from howdah.kind k where k.name = gone.kind and k.keep is null);
   select howdah.empty_inboxes(array[gone.id]) where gone.inbox_seq > 0;
-  select howdah.tell_parents(jsonb_build_array(jsonb_build_object(
+  select howdah.deliver(howdah.ends(jsonb_build_array(jsonb_build_object(
            'id', gone.id, 'parent', gone.parent, 'told', gone.told, 'status', bury.status, 'result', bury.result,
-           'error', coalesce(bury.reason, gone.reason))))
+           'error', coalesce(bury.reason, gone.reason)))))
    where gone.parent is not null;
 $$;
 comment on function howdah.bury(howdah.task, text, jsonb, text) is

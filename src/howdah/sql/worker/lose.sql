@@ -50,8 +50,8 @@ begin
   if not parks then
     perform howdah.wake(t.queue);
   elsif t.parent is not null and not t.told then
-    perform howdah.tell_parents(jsonb_build_array(jsonb_build_object(
-      'id', t.id, 'parent', t.parent, 'told', false, 'status', 'failed', 'error', lose.error)));
+    perform howdah.deliver(howdah.ends(jsonb_build_array(jsonb_build_object(
+      'id', t.id, 'parent', t.parent, 'told', false, 'status', 'failed', 'error', lose.error))));
   end if;
   return true;
 end

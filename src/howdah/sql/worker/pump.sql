@@ -11,7 +11,9 @@ create or replace function howdah.pump(
   transitions  jsonb,
   lanes        jsonb,
   room         int,
-  asleep       boolean
+  asleep       boolean,
+  look         boolean default true,
+  eager        jsonb default null
 ) returns table (settled bigint[], kept bigint[], claimed text, inboxes text, cursors jsonb, next_due double precision)
 language plpgsql
 set plan_cache_mode = force_generic_plan set enable_seqscan = off
@@ -49,11 +51,12 @@ begin
     settled := settled || howdah.settle_done(pump.worker, pump.gone_ids, pump.gone_epochs, null, true);
   end if;
   if pump.transitions is not null then
-    select * into rest from howdah.settle_rest(pump.worker, pump.transitions, pump.seq);
+    select * into rest from howdah.settle_rest(pump.worker, pump.transitions, pump.seq, pump.eager, pump.room);
     settled := settled || rest.settled;
     kept := rest.kept;
-    -- Most of these have no inbox; asking for those that have costs a look at the row.
-    readers := array(select t.id from howdah.task t where t.id = any (kept) and t.inbox_seq > 0);
+    got := coalesce(rest.taken, '{}');
+    -- Of those that go on, most have no inbox.
+    readers := rest.readers || array(select t.id from howdah.task t where t.id = any (kept) and t.inbox_seq > 0);
   end if;
 
   if pump.asleep is not null then
@@ -61,7 +64,7 @@ begin
   end if;
 
   -- Two rounds: each lane its share, then what is left of the room to whoever has more work and is below its own limit.
-  if pump.room > 0 then
+  if pump.look and pump.room > cardinality(got) then
     cursors := '{}';
     for lane in
       select x.name, x.queue, x.kinds, x.cursors, r.round,
@@ -83,10 +86,10 @@ begin
       cursors := jsonb_set(cursors, array[lane.name], take.cursors);
       due := least(due, take.next_due);
     end loop;
-    if cardinality(got) > 0 then
-      claimed := array_to_json(got)::text;
-    end if;
     next_due := extract(epoch from due - clock);
+  end if;
+  if cardinality(got) > 0 then
+    claimed := array_to_json(got)::text;
   end if;
   -- After the rows were taken, in a statement of its own: its snapshot has every message that inbox_seq counts.
   if readers <> '{}' then
@@ -95,5 +98,5 @@ begin
   return next;
 end
 $$;
-comment on function howdah.pump(uuid, bigint, bigint[], bigint[], jsonb, bigint[], bigint[], jsonb, jsonb, int, boolean) is
-  'The worker''s round trip: settle done, gone (succeeded, nothing kept) and other transitions; say whether it is asleep; claim up to room tasks from its lanes, a JSON array of {name, queue, kinds, share, limit, cursors}. Returns the settled ids, those that go on at once under the next epoch (kept), the claimed tasks as JSON arrays [id, epoch, kind, queue, step, step_no, attempt, key, last_error, payload, parent], the inboxes of both as howdah.inboxes gives them, the cursors to pass next time, and the seconds until the next task is due. HW008: the lease is lost.';
+comment on function howdah.pump(uuid, bigint, bigint[], bigint[], jsonb, bigint[], bigint[], jsonb, jsonb, int, boolean, boolean, jsonb) is
+  'The worker''s round trip: settle done, gone (succeeded, nothing kept) and other transitions; say whether it is asleep; claim, if it is to look, up to room tasks from its lanes, a JSON array of {name, queue, kinds, share, limit, cursors}; eager = {queue: [kinds]}: begin what its messages wake at once. Returns the settled ids, those that go on at once under the next epoch (kept), the claimed tasks as JSON arrays [id, epoch, kind, queue, step, step_no, attempt, key, last_error, payload, parent], the inboxes of both as howdah.inboxes gives them, the cursors to pass next time, and the seconds until the next task is due. HW008: the lease is lost.';

@@ -46,7 +46,7 @@ begin
     perform howdah.empty_inboxes(readers);
   end if;
   if news is not null then
-    perform howdah.tell_parents(news);
+    perform howdah.deliver(howdah.ends(news));
   end if;
   return settled;
 end
