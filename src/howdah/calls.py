@@ -127,6 +127,7 @@ def find(
     key: str | None = None,
     before: int | None = None,
     at_most: int = 50,
+    parent: int | None = None,
 ) -> Call[list[Row]]:
     types = {
         "ids": "bigint[]",
@@ -136,6 +137,7 @@ def find(
         "key": "text",
         "before": "bigint",
         "at_most": "int",
+        "parent": "bigint",
     }
     args = {
         "ids": None if ids is None else list(ids),
@@ -145,8 +147,13 @@ def find(
         "key": key,
         "before": before,
         "at_most": at_most,
+        "parent": parent,
     }
     return Call("find", types, args, _rows)
+
+
+def inbox(task_id: int, at_most: int) -> Call[list[Row]]:
+    return Call("inbox", _ID | {"at_most": "int"}, {"id": task_id, "at_most": at_most}, _rows)
 
 
 def outcomes(ids: Sequence[int]) -> Call[list[Row]]:

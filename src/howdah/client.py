@@ -198,6 +198,14 @@ class Client:
         """As `history`, blocking."""
         return self.run_sync(calls.history(_id(task_id)))
 
+    async def inbox(self, task_id: int, *, limit: int = 100) -> list[dict[str, Any]]:
+        """What a task was sent and has not consumed yet, oldest first: rows of `howdah.message`."""
+        return await self.run(calls.inbox(_id(task_id), limit))
+
+    def inbox_sync(self, task_id: int, *, limit: int = 100) -> list[dict[str, Any]]:
+        """As `inbox`, blocking."""
+        return self.run_sync(calls.inbox(_id(task_id), limit))
+
     async def result(self, task_id: int, *, timeout: Duration | None = None, kind: str | None = None) -> Any:
         """Wait for a task to end; see Task.result."""
         loop = asyncio.get_running_loop()
@@ -228,13 +236,12 @@ class Client:
         kind: str | None = None,
         queue: str | None = None,
         key: str | None = None,
+        parent: int | None = None,
         before: int | None = None,
         limit: int = 50,
     ) -> list[TaskInfo]:
         """Tasks, live and ended, newest first; page on with `before` = the last id seen."""
-        call = calls.find(
-            ids=_list(ids), status=_list(status), kind=kind, queue=queue, key=key, before=before, at_most=limit
-        )
+        call = _find(ids, status, kind, queue, key, parent, before, limit)
         return [TaskInfo(**row) for row in await self.run(call)]
 
     def tasks_sync(
@@ -245,13 +252,12 @@ class Client:
         kind: str | None = None,
         queue: str | None = None,
         key: str | None = None,
+        parent: int | None = None,
         before: int | None = None,
         limit: int = 50,
     ) -> list[TaskInfo]:
         """As `tasks`, blocking."""
-        call = calls.find(
-            ids=_list(ids), status=_list(status), kind=kind, queue=queue, key=key, before=before, at_most=limit
-        )
+        call = _find(ids, status, kind, queue, key, parent, before, limit)
         return [TaskInfo(**row) for row in self.run_sync(call)]
 
     async def pause(self, queue: str, reason: str | None = None) -> None:
@@ -307,6 +313,28 @@ def _id(task_id: Any) -> int:
     if isinstance(task_id, bool) or not isinstance(task_id, int) or not -(2**63) <= task_id < 2**63:
         raise InvalidOption(f"a task id is a whole number of 64 bits, not {shown(task_id)}")
     return task_id
+
+
+def _find(
+    ids: Iterable[int] | None,
+    status: Iterable[str] | None,
+    kind: str | None,
+    queue: str | None,
+    key: str | None,
+    parent: int | None,
+    before: int | None,
+    limit: int,
+) -> Call[list[calls.Row]]:
+    return calls.find(
+        ids=_list(ids),
+        status=_list(status),
+        kind=kind,
+        queue=queue,
+        key=key,
+        parent=parent,
+        before=before,
+        at_most=limit,
+    )
 
 
 def _list(values: Iterable[Any] | None) -> list[Any] | None:

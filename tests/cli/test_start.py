@@ -32,6 +32,7 @@ WORDS = {
     "enqueue_many": None,  # enqueue --many
     "find": None,  # ls
     "history": None,  # show
+    "inbox": None,  # show
     "known_kind": None,
     "known_step": None,
     "now": None,

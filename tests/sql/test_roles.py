@@ -29,7 +29,7 @@ ROLES = ("howdah_client", "howdah_worker", "howdah_viewer", "howdah_admin")
 
 # ── what each may do: every function and table of the schema, compared with what the database says ──
 
-_LOOK = {"find", "outcomes", "why", "history"}
+_LOOK = {"find", "inbox", "outcomes", "why", "history"}
 _ENQUEUE = {"now", "enqueue", "put", "enqueue_many", "send"}
 _PROTOCOL = {"declare", "register", "pump", "settle_rest", "heartbeat", "report", "leave", "inboxes", "reserve_ids"}
 _CHORES = {"wake_suspended", "rescue", "make_partitions", "retain", "waiting_queues"}
@@ -438,6 +438,7 @@ CALLS = {
     "put": "select howdah.put('job', '{}', 'default', 3, null, null, 'attack', 'return')",
     "enqueue_many": """select howdah.enqueue_many('job', '[{"a": 1}, {"a": 2}]')""",
     "find": "select * from howdah.find(ids => array[%(task)s::bigint])",
+    "inbox": "select * from howdah.inbox(%(actor)s)",
     "outcomes": "select * from howdah.outcomes(array[%(task)s, %(ended)s]::bigint[])",
     "why": "select * from howdah.why(%(task)s)",
     "history": "select * from howdah.history(%(ended)s)",

@@ -25,6 +25,7 @@ from howdah.cli.output import (
     print_line,
     print_rows,
 )
+from howdah.durations import in_words
 from howdah.errors import InvalidOption
 
 TaskId = Annotated[str, Parameter(name="ID", allow_leading_hyphen=True, help="The id of a task")]
@@ -72,6 +73,7 @@ def ls(
     kind: Kind = None,
     queue: Queue = None,
     key: Annotated[str | None, Parameter(help="Only the tasks with this key")] = None,
+    parent: Annotated[int | None, Parameter(help="Only what this task spawned")] = None,
     limit: Annotated[int, Parameter(name=["--limit", "-n"], help="At most so many")] = 50,
     before: Annotated[int | None, Parameter(help="Only ids below this one: the next page")] = None,
     output: Output = None,
@@ -82,11 +84,13 @@ def ls(
     if limit < 1:
         raise InvalidOption(f"limit must be a whole number from 1, not {limit}")
     with where.client() as client:
-        found = client.tasks_sync(status=chosen, kind=kind, queue=queue, key=key, before=before, limit=limit)
+        found = client.tasks_sync(
+            status=chosen, kind=kind, queue=queue, key=key, parent=parent, before=before, limit=limit
+        )
     print_rows([asdict(task) for task in found], TASK_COLUMNS, output)
     if for_people(output):
         if not found:
-            say("no tasks" if (chosen, kind, queue, key, before) == (None,) * 5 else "no such tasks")
+            say("no tasks" if (chosen, kind, queue, key, parent, before) == (None,) * 6 else "no such tasks")
         elif len(found) == limit:
             say(f"the newest {limit}; the next page: --before {found[-1].id}")
 
@@ -97,12 +101,13 @@ def show(task: TaskId, /, *, output: Output = None, where: Where = ANYWHERE) -> 
     with where.client() as client:
         info = asdict(client.show_sync(task_id))
         history = client.history_sync(task_id)
+        inbox = client.inbox_sync(task_id, limit=MESSAGES + 1) if info["inbox_seq"] else []
     if output == "ids":
         print(task_id)
     elif output is not None and output != "table":
-        print_json(info | {"history": history}, output)
+        print_json(info | {"history": history, "inbox": inbox[:MESSAGES]}, output)
     elif for_people(output):
-        _show_to_people(info, history)
+        _show_to_people(info, inbox, history)
     else:
         print_line(("field", "value"))
         for field in info.items():
@@ -113,10 +118,23 @@ def show(task: TaskId, /, *, output: Output = None, where: Where = ANYWHERE) -> 
             print_line(event[name] for name in _EVENT_FIELDS)
 
 
-_EVENT_FIELDS = ("at", "type", "attempt", "message", "actor", "data")
+MESSAGES = 20  # of an inbox that are shown
+_EVENT_FIELDS = ("at", "type", "step", "attempt", "message", "actor", "data")
 
 
-def _show_to_people(info: Row, history: Sequence[Row]) -> None:
+def _show_to_people(info: Row, inbox: Sequence[Row], history: Sequence[Row]) -> None:
+    from rich.text import Text
+
+    _print_fields(info)
+    _print_inbox(inbox)
+    _print_history(history)
+    traces = [event["data"]["traceback"] for event in history if event["data"] and "traceback" in event["data"]]
+    if traces:
+        console().print(Text("\nthe last traceback", style="bold"))
+        console().print(Text(escaped(traces[-1].rstrip(), lines=True)), soft_wrap=True)
+
+
+def _print_fields(info: Row) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -125,7 +143,7 @@ def _show_to_people(info: Row, history: Sequence[Row]) -> None:
     fields.add_column(overflow="fold")
     for name, value in info.items():
         # Zero and nothing say nothing here, apart from the payload.
-        if value is None or name == "epoch" or (name in ("lost", "priority") and not value):
+        if value is None or name in ("epoch", "inbox_seq") or (name in ("lost", "priority", "children") and not value):
             continue
         if name in ("payload", "result", "progress") and isinstance(value, (dict, list)):
             shown = Text(escaped(json.dumps(value, indent=2, ensure_ascii=False), lines=True))
@@ -137,22 +155,61 @@ def _show_to_people(info: Row, history: Sequence[Row]) -> None:
             shown = cell(value, name)
         fields.add_row(name, shown)
     console().print(fields)
+
+
+def _print_inbox(inbox: Sequence[Row]) -> None:
+    """What it has not read yet."""
+    from rich.table import Table
+    from rich.text import Text
+
+    if not inbox:
+        return
+    more = f", the first {MESSAGES}" if len(inbox) > MESSAGES else ""
+    console().print(Text(f"\ninbox{more}", style="bold"))
+    messages = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for wrap in (False, False, False, True):
+        messages.add_column(no_wrap=not wrap, overflow="fold")
+    for message in inbox[:MESSAGES]:
+        sender = "" if message["sender"] is None else f"from task {message['sender']}"
+        what = "EOF" if message["type"] == "eof" else ""
+        messages.add_row(str(message["id"]), sender, what, Text(escaped(flat(message["body"]))))
+    console().print(messages)
+
+
+def _print_history(history: Sequence[Row]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
     if not history:
         return
     console().print(Text("\nhistory", style="bold"))
     events = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    for wrap in (False, False, False, True):
+    for wrap in (False, False, False, False, True):
         events.add_column(no_wrap=not wrap, overflow="fold")
     for event in history:
-        attempt = f"attempt {event['attempt']}" if event["attempt"] else ""
-        by = f" (by {event['actor']})" if event["actor"] else ""
-        said = Text(escaped((event["message"] or "") + by, lines=True))
-        events.add_row(Text(f"{event['at'].astimezone():%H:%M:%S}", style="dim"), Text(event["type"]), attempt, said)
+        attempt = f"attempt {event['attempt']}" if event["attempt"] and event["type"] not in ("step", "end") else ""
+        said = Text(escaped(_told(event), lines=True))
+        events.add_row(
+            Text(f"{event['at'].astimezone():%H:%M:%S}", style="dim"),
+            Text(event["type"]),
+            Text(escaped(event["step"] or "")),
+            attempt,
+            said,
+        )
     console().print(events)
-    traces = [event["data"]["traceback"] for event in history if event["data"] and "traceback" in event["data"]]
-    if traces:
-        console().print(Text("\nthe last traceback", style="bold"))
-        console().print(Text(escaped(traces[-1].rstrip(), lines=True)), soft_wrap=True)
+
+
+def _told(event: Row) -> str:
+    """What an event says, in words."""
+    data: Mapping[str, Any] = event["data"] or {}
+    if event["type"] in ("step", "end") and "from" in data:
+        attempts = data.get("attempts", 1)
+        took = in_words(data["seconds"]) if "seconds" in data else "?"
+        return f"after {took} in {data['from']}" + (f", at attempt {attempts}" if attempts != 1 else "")
+    by = f" (by {event['actor']})" if event["actor"] else ""
+    if event["type"] == "edit":
+        return f"before: {flat(data.get('before'))}{by}"
+    return (event["message"] or "") + by
 
 
 def why(task: TaskId, /, *, output: Output = None, where: Where = ANYWHERE) -> int:

@@ -172,9 +172,9 @@ class Moves:
             elif hint in (typing.Never, typing.NoReturn) or _is_outcome(hint):
                 continue
             else:
-                other: Any = getattr(cast("Any", hint), "__howdah_step__", None)
+                other: Any = getattr(hint, "__howdah_step__", None)
                 what = f"a step of {other.name}" if isinstance(other, Step) else f"no step of {machine.name}"
-                name: str = getattr(cast("Any", hint), "__name__", str(hint))
+                name: str = getattr(hint, "__name__", str(hint))
                 raise InvalidOption(
                     f"{where} may return {name:.80}, which is {what}",
                     hint=f"The steps of {machine.name}: {', '.join(machine.steps)}",

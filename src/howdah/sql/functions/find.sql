@@ -5,7 +5,8 @@ create or replace function howdah.find(
   queue    text default null,
   key      text default null,
   before   bigint default null,
-  at_most  int default 50
+  at_most  int default 50,
+  parent   bigint default null
 ) returns setof howdah.tasks
 language sql stable
 as $$
@@ -16,8 +17,9 @@ as $$
      and (find.queue is null or t.queue = find.queue)
      and (find.key is null or t.key = find.key)
      and (find.before is null or t.id < find.before)
+     and (find.parent is null or t.parent = find.parent)
    order by t.id desc
    limit find.at_most
 $$;
-comment on function howdah.find(bigint[], text[], text, text, text, bigint, int) is
+comment on function howdah.find(bigint[], text[], text, text, text, bigint, int, bigint) is
   'Tasks, live and ended, newest first. Page on with before = the last id seen.';

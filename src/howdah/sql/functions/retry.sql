@@ -20,7 +20,7 @@ begin
   end if;
   if live.status = 'suspended' and live.joining then
     raise exception using errcode = 'HW005', message = format('task %s waits for %s of its children', retry.id, live.children),
-      hint = 'It goes on by itself with the last of them; see: SELECT * FROM howdah.tasks WHERE parent = ' || retry.id;
+      hint = 'It goes on by itself with the last of them; see: howdah ls --parent ' || retry.id;
   end if;
   update howdah.task t set status = 'queued', run_at = least(t.run_at, howdah.now()) where t.id = retry.id;
   perform howdah.wake(live.queue);

@@ -39,7 +39,7 @@ begin
   elsif t.status = 'suspended' then
     if t.joining then
       return query select 'joining', format('It waits for %s of its children to end', t.children),
-        'See them: SELECT * FROM howdah.tasks WHERE parent = ' || t.id;
+        'See them: howdah ls --parent ' || t.id;
     else
       return query select 'suspended', 'It waits for a message' || case when isfinite(t.run_at) then format(', until %s (%s from now)', t.run_at, date_trunc('second', t.run_at - clock)) else '' end,
         format('Send it one: howdah send %s ''…''; or run it now: howdah retry %s', t.id, t.id);

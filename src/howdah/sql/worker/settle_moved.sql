@@ -70,7 +70,8 @@ begin
            told = t.told or h.becomes = 'failed' and t.parent is not null
       from held h
      where t.id = any (array[h.id]) and h.becomes <> 'ended'
-    returning t.id, t.kind, t.step, t.attempt, h.epoch, h.event, h.error, h.data
+    -- A step that begins has no attempt behind it; how many the one before took is in data.
+    returning t.id, t.kind, t.step, case when h.attempts <> 'reset' then t.attempt end as attempt, h.epoch, h.event, h.error, h.data
   ), read as (
     delete from howdah.message m using held h
      where h.consumed is not null and h.becomes <> 'ended' and m.task_id = h.id and m.id = any (h.consumed)
