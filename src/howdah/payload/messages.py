@@ -14,8 +14,9 @@ import msgspec
 
 from howdah.errors import InvalidOption, InvalidPayload, shown
 from howdah.payload.codec import encode_json, fields_as_text, from_json, json_schemas, plain_decoder
-from howdah.payload.fields import Fields, excerpt, has_fields
+from howdah.payload.fields import Fields, excerpt
 from howdah.payload.sentences import DEFAULT_MAX_BYTES, cut, explained, isa, type_name, type_text
+from howdah.payload.shapes import has_fields
 from howdah.payload.signature import Raw, naming_option, readable
 from howdah.payload.values import MISSING, inspect_value, plain_json, same, sound
 
