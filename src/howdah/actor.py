@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, Unpack, overload
 
 from howdah.client import Client
 from howdah.context import Context
 from howdah.enqueue import Bound
 from howdah.inbox import Inbox
 from howdah.kinds.actor import ActorKind
-from howdah.options import Options, options
+from howdah.options import Given, OnConflict, Options, options
 from howdah.outcomes import Done, Sleep, Suspend
 from howdah.task import Task
 
-P = ParamSpec("P")
 Action = Suspend | Sleep | Done
 
 
@@ -27,8 +26,12 @@ class Polls(Protocol):
 S = TypeVar("S", bound=Polls)
 
 
-class Actor(Bound[P, Any, Task[Any]], Generic[P, S]):
-    """An actor: a task with state, an inbox and children. `enqueue` takes the state, as the class's constructor does."""
+class Actor(Bound[..., Any, Task[Any]], Generic[S]):
+    """An actor: a task with state, an inbox and children. `enqueue` takes the state, as the class's constructor does.
+
+    Its arguments are checked when it is called: a type checker applies decorators before it knows what the constructor of
+    a dataclass takes.
+    """
 
     def __init__(self, client: Client, kind: ActorKind) -> None:
         super().__init__(client, kind, Options())
@@ -42,9 +45,7 @@ class Actor(Bound[P, Any, Task[Any]], Generic[P, S]):
         self.__wrapped__ = kind.cls
 
     if TYPE_CHECKING:
-
-        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> S: ...
-
+        __call__: type[S]
     else:
 
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -54,16 +55,22 @@ class Actor(Bound[P, Any, Task[Any]], Generic[P, S]):
     def __repr__(self) -> str:
         return f"<actor {self.name}>"
 
-    def using(self, **given: Any) -> Bound[P, Any, Task[Any]]:
+    @overload
+    def using(
+        self, *, on_conflict: Literal["return", "raise", "replace"] = "return", **given: Unpack[Given]
+    ) -> Bound[..., Any, Task[Any]]: ...
+    @overload
+    def using(self, *, on_conflict: OnConflict, **given: Unpack[Given]) -> Bound[..., Any, Task[Any] | None]: ...
+    def using(self, **given: Any) -> Any:
         """The same actor with other options, for the next enqueue or spawn; see TaskFunction.using."""
-        return Bound[P, Any, Task[Any]](self._client, self.kind, options(**given))
+        return Bound[..., Any, Any](self._client, self.kind, options(**given))
 
 
 class RegisterActor:
-    """What `@app.actor(…)` returns: it makes an Actor of a class, and keeps what its constructor takes."""
+    """What `@app.actor(…)` returns: it makes an Actor of a class."""
 
-    def __init__(self, register: Callable[[Any], Actor[..., Any]]) -> None:
+    def __init__(self, register: Callable[[Any], Actor[Any]]) -> None:
         self._register = register
 
-    def __call__(self, cls: Callable[P, S]) -> Actor[P, S]:
+    def __call__(self, cls: type[S]) -> Actor[S]:
         return self._register(cls)

@@ -297,7 +297,7 @@ class App(Client):
             keep=keep,
         )
 
-        def register(cls: Any) -> Actor[..., Any]:
+        def register(cls: Any) -> Actor[Any]:
             if not isinstance(cls, type):
                 raise InvalidOption(f"@app.actor() is for classes, not {shown(cls)}")
             kind = ActorKind(

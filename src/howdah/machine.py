@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, Literal, Protocol, TypeVar, Unpack, overload
 
 from howdah.backoff import Retry
 from howdah.client import Client
@@ -14,7 +14,7 @@ from howdah.errors import InvalidOption, shown
 from howdah.graph import Graph
 from howdah.kinds.machine import MachineKind, Step
 from howdah.kinds.registry import Executor
-from howdah.options import Options, check_name, defaults, options
+from howdah.options import Given, OnConflict, Options, check_name, defaults, options
 from howdah.task import Task
 
 
@@ -96,12 +96,18 @@ class Machine(Bound[[Runs], Any, Task[Any]]):
 
         return register(*classes) if classes else register
 
-    def using(self, **given: Any) -> Bound[[Runs], Any, Task[Any]]:
+    @overload
+    def using(
+        self, *, on_conflict: Literal["return", "raise", "replace"] = "return", **given: Unpack[Given]
+    ) -> Bound[[Runs], Any, Task[Any]]: ...
+    @overload
+    def using(self, *, on_conflict: OnConflict, **given: Unpack[Given]) -> Bound[[Runs], Any, Task[Any] | None]: ...
+    def using(self, **given: Any) -> Any:
         """The same machine with other options, for the next enqueue; see TaskFunction.using.
 
         >>> await greeter.using(delay="1h", key="greet").enqueue(ReadName("name.txt"))     # doctest: +SKIP
         """
-        return Bound[[Runs], Any, Task[Any]](self._client, self.kind, options(**given))
+        return Bound[[Runs], Any, Any](self._client, self.kind, options(**given))
 
     async def enqueue_many(self, items: Iterable[Any]) -> list[Task[Any]]:
         """Put many tasks in their queue, with COPY: all or none. The items are steps of one class.

@@ -1,4 +1,4 @@
-"""The demo: one task per file, and one task that reports on them. This is all a program needs to write."""
+"""The demo: a task per file, an actor that counts them, a machine that reports. This is all a program needs to write."""
 
 import ast
 import hashlib
@@ -6,14 +6,14 @@ import re
 import threading
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import decode_source
 from pathlib import Path
 
 from psycopg import AsyncConnection
 
-from howdah import App, Context, Fail, Retry
-from howdah.demo.report import Proof, write
+from howdah import Action, App, Context, Done, Fail, Inbox, Retry, Snooze, Suspend, after
+from howdah.demo.report import write
 
 app = App()  # $HOWDAH_DSN, or else a PostgreSQL of its own in ./.howdah
 parser = threading.Lock()  # CPython 3.11: ast.parse in two threads at once may raise SystemError
@@ -34,10 +34,11 @@ class Facts:
 
 # A file may be unreadable because somebody is writing it: two more tries, then the task is parked with its error.
 @app.task(name="demo.file", queue="demo", retry=Retry(2, delay="200ms", factor=1), timeout="60s")
-def examine(ctx: Context, run: str, folder: str, path: str, pace: float = 0) -> Facts:
+def examine(ctx: Context, run: str, folder: str, path: str, tally: int, pace: float = 0) -> Facts:
     """Hash, count and parse one file. A plain function: it runs in a thread and leaves the worker free.
 
-    `pace` is how many seconds to take longer: a small folder would be done before a worker could be killed half-way.
+    `tally` is the actor that is told of it. `pace` is how many seconds to take longer: a small folder would be done before
+    a worker could be killed half-way.
     """
     content = (Path(folder) / path).read_bytes()
     text = _text(path, content)
@@ -52,15 +53,85 @@ def examine(ctx: Context, run: str, folder: str, path: str, pace: float = 0) -> 
         )
 
     top = dict(identifiers.most_common(20))
-    return Facts(
-        path, hashlib.sha256(content).hexdigest(), len(content), len(text.splitlines()), functions, classes, top
-    )
+    lines = len(text.splitlines())
+    ctx.send(tally, Examined(len(content), lines))  # in the same transaction: counted exactly as often as it ends
+    return Facts(path, hashlib.sha256(content).hexdigest(), len(content), lines, functions, classes, top)
 
 
-@app.task(name="demo.report", queue="demo", transactional=True, retry=1)
-async def report(ctx: Context, run: str, to: str) -> Proof:
-    """Write what became of all files, as Markdown. An async function, inside the transaction that ends the task."""
-    return await write(ctx.connection, run, Path(to))
+# ── an actor: its fields are its state, which is stored with every poll ──
+
+
+@dataclass
+class Examined:
+    """A message to the tally: one more file."""
+
+    bytes: int
+    lines: int
+
+
+@dataclass
+class Close:
+    """A message to the tally: no more files."""
+
+
+@app.actor("demo.tally", inbox=Examined | Close, queue="demo", priority=1)
+@dataclass
+class Tally:
+    """Adds up what the tasks of the files send."""
+
+    run_id: str
+    files: int = 0
+    bytes: int = 0
+    lines: int = 0
+
+    async def poll(self, ctx: Context, inbox: Inbox[Examined | Close]) -> Action:
+        for message in inbox:
+            if isinstance(message, Close):
+                return Done({"files": self.files, "bytes": self.bytes, "lines": self.lines})
+            self.files += 1
+            self.bytes += message.bytes
+            self.lines += message.lines
+        return Suspend()
+
+
+# ── a state machine: it waits for the files without holding a worker, and then reports ──
+
+report = app.machine("demo.report", queue="demo", priority=1, retry=Retry(5, delay="200ms"))
+
+
+@report.step
+@dataclass
+class Wait:
+    """Until no file is left."""
+
+    run_id: str
+    to: str
+    tally: int
+
+    async def run(self, ctx: Context) -> "Wait | Write":
+        async with app.transaction() as conn:
+            query = "select queued + running as left from howdah_demo.progress where run = %s"
+            row = await (await conn.execute(query, [self.run_id])).fetchone()
+        if row is not None and row["left"]:
+            return after("500ms", Wait(self.run_id, self.to, self.tally))
+        ctx.send(self.tally, Close())
+        return Write(self.run_id, self.to, self.tally)
+
+
+@report.step(transactional=True)
+@dataclass
+class Write:
+    """What became of all files, as Markdown: inside the transaction that ends the task."""
+
+    run_id: str
+    to: str
+    tally: int
+
+    async def run(self, ctx: Context) -> Snooze | Done:
+        query = "select from howdah.archive where id = %s"
+        if await (await ctx.connection.execute(query, [self.tally])).fetchone() is None:
+            return Snooze("100ms")  # it has not read the last message yet
+        return Done(asdict(await write(ctx.connection, self.run_id, Path(self.to))))
 
 
 def _text(path: str, content: bytes) -> str:

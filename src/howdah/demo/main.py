@@ -12,7 +12,7 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from howdah.db.failures import readable
-from howdah.demo.app import app, examine, report
+from howdah.demo.app import Tally, Wait, app, examine, report
 from howdah.demo.files import Found, find
 from howdah.demo.fleet import Fleet
 from howdah.demo.report import Proof
@@ -20,6 +20,7 @@ from howdah.demo.screen import Screen
 from howdah.demo.worker import CONCURRENCY, LEASE
 from howdah.errors import HowdahError, InvalidOption
 from howdah.migrate import release
+from howdah.task import Task
 
 SMALL = 500  # files; fewer are slowed down to last about …
 SMALL_LASTS = 5.0  # … so many seconds
@@ -62,10 +63,10 @@ async def _demo(found: Found, to: Path, workers: int, screen: Screen) -> Proof:
         fleet = Fleet(workers)
         try:
             await _ready(conn, fleet)
-            run = await _enqueue(conn, found, workers)
+            run, reporting = await _enqueue(conn, found, to, workers)
             screen.begin(len(found.paths))
             await _watch(conn, run, fleet, screen)
-            proof = await (await report.enqueue(run, str(to))).result(timeout="2m")
+            proof = Proof(**await reporting.result(timeout="2m"))
         finally:
             screen.end()
             fleet.stop()
@@ -112,13 +113,15 @@ async def _ready(conn: Connection, fleet: Fleet) -> None:
         await asyncio.sleep(0.05)
 
 
-async def _enqueue(conn: Connection, found: Found, workers: int) -> str:
+async def _enqueue(conn: Connection, found: Found, to: Path, workers: int) -> tuple[str, Task[Any]]:
+    """A task per file, the actor that counts them, the machine that reports: the name of the run, and the machine's task."""
     run, folder = secrets.token_hex(4), str(found.folder)
     slots, count = workers * CONCURRENCY, len(found.paths)
     pace = min(SMALL_LASTS * slots / count, LONGEST_PACE) if count < SMALL else 0
     await conn.execute("insert into howdah_demo.run (run, folder, files) values (%s, %s, %s)", [run, folder, count])
-    await examine.enqueue_many([(run, folder, path, pace) for path in found.paths])
-    return run
+    tally = await Tally.enqueue(run)
+    await examine.enqueue_many([(run, folder, path, tally.id, pace) for path in found.paths])
+    return run, await report.enqueue(Wait(run, str(to), tally.id))
 
 
 # ── while the files are examined ──
@@ -200,13 +203,20 @@ def _conclude(proof: Proof, to: Path, example: int | None, screen: Screen) -> No
     )
     after = "" if proof.taken_back_after is None else f" after {proof.taken_back_after:.1f} s"
     screen.tell(f"  {proof.retries:,} retries · {_tasks(proof.taken_back)} taken back from a killed worker{after}")
+    screen.tell(
+        f"  actor demo.tally: {proof.counted:,} messages, {proof.counted_lines:,} lines · machine demo.report: "
+        f"{proof.steps} steps{'' if proof.reporter is None else f'   (howdah show {proof.reporter})'}"
+    )
     if not proof.holds:
-        screen.tell(f"  THE PROOF DOES NOT HOLD: lost {proof.lost}, twice {proof.twice}, torn {proof.torn}")
+        screen.tell(
+            f"  THE PROOF DOES NOT HOLD: lost {proof.lost}, twice {proof.twice}, torn {proof.torn}, counted {proof.counted}"
+        )
     screen.tell(f"  report: {to}")
     screen.tell("")
     screen.tell("look around:  howdah ls --status failed")
     if example is not None:
         screen.tell(f"              howdah why {example}")
+    screen.tell("              howdah graph demo.report")
     screen.tell("              howdah psql")
 
 

@@ -40,6 +40,7 @@ comment on view howdah_demo.taken_back is 'The tasks that the killed worker held
 -- lost:  files that neither have a result nor are parked.
 -- twice: results beyond the first of a file, and files that were examined and are parked as well.
 -- torn:  results whose task did not end, and ended tasks without their result: they commit together or not at all.
+-- counted: what the actor was told, a message per file: they commit with the results, and are read once.
 create view howdah_demo.proof as
 with done as (
   select run, count(*) as results, count(distinct path) as paths, max(at) as last_at from howdah_demo.result group by run
@@ -72,16 +73,22 @@ select r.run, r.folder, r.files,
        r.held,
        coalesce(back.taken_back, 0) as taken_back,
        coalesce(back.finished, 0) as finished_by_others,
-       back.after as taken_back_after
+       back.after as taken_back_after,
+       coalesce((tally.result ->> 'files')::int, 0) as counted,
+       coalesce((tally.result ->> 'lines')::int, 0) as counted_lines,
+       (select count(*) from howdah.event e where e.task_id = reporter.id and e.type in ('step', 'end')) as steps,
+       reporter.id as reporter
   from howdah_demo.run r
   left join done using (run)
   left join tasks using (run)
   left join history using (run)
   left join back using (run)
+  left join howdah.archive tally on tally.kind = 'demo.tally' and tally.status = 'succeeded' and tally.payload ->> 'run_id' = r.run
+  left join howdah.task reporter on reporter.kind = 'demo.report' and reporter.payload ->> 'run_id' = r.run
  cross join lateral (
    select extract(epoch from greatest(done.last_at, history.last_at) - r.started_at)::float8 as seconds
  ) clock;
-comment on view howdah_demo.proof is 'Files in, results out, and what became of the rest. It holds when lost, twice and torn are 0.';
+comment on view howdah_demo.proof is 'Files in, results out, and what became of the rest. It holds when lost, twice and torn are 0, and counted is results.';
 
 -- ── what the report lists ──
 

@@ -35,11 +35,15 @@ class Proof:
     taken_back: int
     finished_by_others: int
     taken_back_after: float | None
+    counted: int
+    counted_lines: int
+    steps: int
+    reporter: int | None
 
     @property
     def holds(self) -> bool:
-        """Whether every file was examined or parked, and exactly once."""
-        return not (self.lost or self.twice or self.torn)
+        """Whether every file was examined or parked, and exactly once, and the actor was told exactly as often."""
+        return not (self.lost or self.twice or self.torn or self.counted != self.results)
 
 
 async def prove(conn: AsyncConnection[Any], run: str) -> Proof:
@@ -125,6 +129,7 @@ def _proof(proof: Proof) -> list[str]:
         "**lost**": f"**{proof.lost:,}**",
         "**finished twice**": f"**{proof.twice:,}**",
         "result and end of the task not together": f"{proof.torn:,}",
+        "counted by the actor, from a message per file": f"{proof.counted:,}",
         "time": seconds,
         "retries": f"{proof.retries:,}",
         "tasks of the killed worker": f"{proof.taken_back:,}{after}; ended by others: {proof.finished_by_others:,}",

@@ -38,6 +38,8 @@ class ActorKind:
         self.defaults = defaults
         self.max_payload = max_payload
         self.fields: Fields[Any] = Fields[Any].of(cls, name=name)
+        if "poll" in getattr(cls, "__annotations__", {}):
+            raise InvalidOption(f"{name} has a field called poll", hint="That is the method's name: call it otherwise")
         poll = getattr(cls, "poll", None)
         if poll is None:
             raise InvalidOption(f"{name} has no method poll", hint="Write: async def poll(self, ctx, inbox) -> Action")

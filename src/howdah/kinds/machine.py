@@ -47,6 +47,10 @@ class Step:
         self.start = start
         self.transactional = transactional
         self.fields: Fields[Any] = Fields[Any].of(cls, name=step)
+        if "run" in getattr(cls, "__annotations__", {}):
+            raise InvalidOption(
+                f"{machine.name}.{step} has a field called run", hint="That is the method's name: call it otherwise"
+            )
         run = getattr(cls, "run", None)
         if run is None:
             raise InvalidOption(
