@@ -51,7 +51,7 @@ async def main() -> None:
             await task.result(timeout="30s")
 
             for event in await app.history(task.id):
-                print(f"  {event['type']:8} {event['step']}  attempt {event['attempt']}")
+                print(f"  {event['type']:8} {event['step']}")
 
 
 if __name__ == "__main__":

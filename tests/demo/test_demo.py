@@ -132,6 +132,21 @@ def test_the_proof_holds(demo: Ran) -> None:
     assert demo.figure("finished twice") == "0"
 
 
+def test_the_actor_was_told_of_every_result_once_and_the_machine_reported(demo: Ran) -> None:
+    assert demo.figure("counted by the actor, from a message per file") == str(GOOD)
+    (tally,) = demo.rows("select * from howdah.archive where kind = 'demo.tally'")
+    facts = demo.rows("select (result ->> 'lines')::int as lines from howdah_demo.file where status = 'succeeded'")
+    assert tally["result"]["files"] == GOOD
+    assert tally["result"]["lines"] == sum(row["lines"] for row in facts)
+    (reporter,) = demo.rows("select * from howdah.archive where kind = 'demo.report'")
+    steps = demo.rows("select step from howdah.event where task_id = %s and type = 'step' order by id", reporter["id"])
+    assert reporter["status"] == "succeeded"
+    assert [row["step"] for row in steps][-1] == "Write"
+    assert {row["step"] for row in steps} <= {"Wait", "Write"}
+    assert demo.rows("select * from howdah.message") == []
+    assert f"howdah show {reporter['id']}" in demo.out
+
+
 def test_its_results_are_what_hashlib_says(demo: Ran, folder: Path) -> None:
     expected = {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -254,4 +269,4 @@ def test_a_folder_must_be_there_and_have_files(tmp_path: Path) -> None:
 
 def test_its_source_is_the_code_that_runs() -> None:
     assert '@app.task(name="demo.file"' in main.source()
-    assert len(main.source().splitlines()) <= 100
+    assert len(main.source().splitlines()) <= 130  # three ways to write a task

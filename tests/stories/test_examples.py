@@ -17,10 +17,10 @@ from howdah import App
 ROOT = Path(__file__).parents[2]
 
 
-def run(program: Path, folder: Path) -> str:
+def run(program: Path, folder: Path, *arguments: str) -> str:
     environment = {key: value for key, value in os.environ.items() if key != "HOWDAH_DSN"}
     done = subprocess.run(
-        [sys.executable, str(program)],
+        [sys.executable, str(program), *arguments],
         cwd=folder,
         env=environment,
         capture_output=True,
@@ -44,6 +44,25 @@ def test_the_example_of_the_readme_runs_with_nothing_set_up(tmp_path: Path) -> N
 @pytest.mark.parametrize(("name", "says"), [("welcome", r"sent to 42 at attempt 1\nIt is due at .*\n")])
 def test_the_examples_run(name: str, says: str, tmp_path: Path) -> None:
     assert re.fullmatch(says, run(ROOT / "examples" / f"{name}.py", tmp_path))
+
+
+def test_the_greeter_is_parked_mended_and_greets(tmp_path: Path) -> None:
+    said = run(ROOT / "examples" / "greeter.py", tmp_path)
+    assert said.startswith("failed at ReadName after 6 attempts: FileNotFoundError\nHello, Fred\n")
+    events = re.findall(r"^  (\w+) +(\w+)", said, re.MULTILINE)
+    assert events == [
+        *[("retry", "ReadName")] * 5, ("failure", "ReadName"), ("resume", "ReadName"), ("step", "SayHello"), ("end", "SayHello"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("n", "result", "calls"), [(10, 55, 177), (15, 610, 1973)])
+def test_fibonacci_with_failing_polls_and_a_killed_worker(n: int, result: int, calls: int, tmp_path: Path) -> None:
+    said = run(ROOT / "examples" / "fibonacci.py", tmp_path, str(n))
+    assert f"fibonacci({n}) = {result}\n" in said
+    assert f"{calls} calls, " in said
+    assert "worker 1 killed (exit code -9)" in said
+    assert int(re.findall(r"(\d+) polls failed", said)[0]) > calls / 20
+    assert said.endswith("left behind: 0 tasks, 0 messages\n")
 
 
 async def test_a_worker_inside_another_program_leaves_its_signals_alone(app: App) -> None:

@@ -1,22 +1,17 @@
 """The demo: a task per file, an actor that counts them, a machine that reports. This is all a program needs to write."""
 
-import ast
 import hashlib
-import re
-import threading
 import time
-from collections import Counter
 from dataclasses import asdict, dataclass
-from importlib.util import decode_source
 from pathlib import Path
 
 from psycopg import AsyncConnection
 
-from howdah import Action, App, Context, Done, Fail, Inbox, Retry, Snooze, Suspend, after
+from howdah import Action, App, Context, Done, Inbox, Retry, Snooze, Suspend, after
+from howdah.demo.reading import read
 from howdah.demo.report import write
 
 app = App()  # $HOWDAH_DSN, or else a PostgreSQL of its own in ./.howdah
-parser = threading.Lock()  # CPython 3.11: ast.parse in two threads at once may raise SystemError
 
 
 @dataclass
@@ -41,8 +36,7 @@ def examine(ctx: Context, run: str, folder: str, path: str, tally: int, pace: fl
     a worker could be killed half-way.
     """
     content = (Path(folder) / path).read_bytes()
-    text = _text(path, content)
-    functions, classes, identifiers = _python(path, text) if path.endswith(".py") else _prose(text)
+    text, functions, classes, identifiers = read(path, content)
     time.sleep(pace)
 
     @ctx.on_commit  # in the transaction that ends this task: this row is written exactly as often as the task ends
@@ -132,36 +126,3 @@ class Write:
         if await (await ctx.connection.execute(query, [self.tally])).fetchone() is None:
             return Snooze("100ms")  # it has not read the last message yet
         return Done(asdict(await write(ctx.connection, self.run_id, Path(self.to))))
-
-
-def _text(path: str, content: bytes) -> str:
-    try:
-        return decode_source(content) if path.endswith(".py") else content.decode()
-    except SyntaxError as error:  # of the line that names the encoding
-        raise UnicodeError(str(error)) from None
-
-
-def _python(path: str, text: str) -> tuple[int, int, Counter[str]]:
-    try:
-        with parser:
-            tree = ast.parse(text, filename=path)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        # No use to try again: Fail parks it at once.
-        raise Fail(f"broken syntax: {error}") from error
-    functions, classes = 0, 0
-    names: Counter[str] = Counter()
-    for node in ast.walk(tree):
-        match node:
-            case ast.Name(id=name) | ast.Attribute(attr=name):
-                names[name] += 1
-            case ast.FunctionDef() | ast.AsyncFunctionDef():
-                functions += 1
-            case ast.ClassDef():
-                classes += 1
-            case _:
-                pass
-    return functions, classes, names
-
-
-def _prose(text: str) -> tuple[int, int, Counter[str]]:
-    return 0, 0, Counter(re.findall(r"[^\W\d]\w{2,}", text))

@@ -1,0 +1,23 @@
+"""Where a task stands, waited for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from howdah import App, Task, TaskInfo
+from waiting import until
+
+
+async def stands(task: Task[Any], status: str, step: str | None = None) -> TaskInfo:
+    """Wait until it has this status, and stands at this step if one is given."""
+
+    async def found() -> TaskInfo | None:
+        info = await task.info()
+        return info if info.status == status and step in (None, info.step) else None
+
+    return await until(found, f"task {task.id} to be {status} at {step}")
+
+
+async def events(app: App, task: Task[Any]) -> list[str]:
+    """What happened to it, oldest first."""
+    return [event["type"] for event in await app.history(task.id)]
