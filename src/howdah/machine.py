@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import Any, Literal, Protocol, TypeVar, Unpack, overload
+from typing import Any, Generic, Literal, Protocol, TypeVar, Unpack, overload
 
 from howdah.backoff import Retry
 from howdah.client import Client
@@ -26,9 +26,25 @@ class Runs(Protocol):
 
 
 S = TypeVar("S", bound=type[Runs])
+E = TypeVar("E", covariant=True)  # what enqueue returns
 
 
-class Machine(Bound[[Runs], Any, Task[Any]]):
+class BoundMachine(Bound[[Runs], Any, E], Generic[E]):
+    """A machine with options, ready to enqueue."""
+
+    async def enqueue_many(self, items: Iterable[Any]) -> list[Task[Any]]:
+        """Put many tasks in their queue, with COPY: all or none. The items are steps of one class.
+
+        Raises InvalidPayload that names the item.
+        """
+        return await super().enqueue_many((step,) for step in items)
+
+    def enqueue_many_sync(self, items: Iterable[Any]) -> list[Task[Any]]:
+        """As `enqueue_many`, blocking."""
+        return super().enqueue_many_sync((step,) for step in items)
+
+
+class Machine(BoundMachine[Task[Any]]):
     """A state machine: a task that goes from step to step, and commits each of them."""
 
     def __init__(self, client: Client, kind: MachineKind) -> None:
@@ -99,26 +115,15 @@ class Machine(Bound[[Runs], Any, Task[Any]]):
     @overload
     def using(
         self, *, on_conflict: Literal["return", "raise", "replace"] = "return", **given: Unpack[Given]
-    ) -> Bound[[Runs], Any, Task[Any]]: ...
+    ) -> BoundMachine[Task[Any]]: ...
     @overload
-    def using(self, *, on_conflict: OnConflict, **given: Unpack[Given]) -> Bound[[Runs], Any, Task[Any] | None]: ...
+    def using(self, *, on_conflict: OnConflict, **given: Unpack[Given]) -> BoundMachine[Task[Any] | None]: ...
     def using(self, **given: Any) -> Any:
         """The same machine with other options, for the next enqueue; see TaskFunction.using.
 
         >>> await greeter.using(delay="1h", key="greet").enqueue(ReadName("name.txt"))     # doctest: +SKIP
         """
-        return Bound[[Runs], Any, Any](self._client, self.kind, options(**given))
-
-    async def enqueue_many(self, items: Iterable[Any]) -> list[Task[Any]]:
-        """Put many tasks in their queue, with COPY: all or none. The items are steps of one class.
-
-        Raises InvalidPayload that names the item.
-        """
-        return await super().enqueue_many((step,) for step in items)
-
-    def enqueue_many_sync(self, items: Iterable[Any]) -> list[Task[Any]]:
-        """As `enqueue_many`, blocking."""
-        return super().enqueue_many_sync((step,) for step in items)
+        return BoundMachine[Any](self._client, self.kind, options(**given))
 
     def graph(self) -> Graph:
         """The machine as a graph, read from the return annotations: `.text()`, `.mermaid()`, `.svg()`.

@@ -153,8 +153,11 @@ class Pump(Service):
             eager, room = False, room + on
         if not batch and room == 0:
             return None
-        # Who has said that it sleeps is told of new tasks: no need to look with everything that ends.
-        look = room > 0 and not (eager and self._asleep and batch and time.monotonic() < self._look_at)
+        # Who has said that it sleeps is told of new tasks: no need to look with everything that ends. But nobody tells us when
+        # what we put back ourselves is due.
+        back = any(ended.transition.to == "queued" and not ended.transition.at_once for ended in batch)
+        told = eager and self._asleep and batch and not back and time.monotonic() < self._look_at
+        look = room > 0 and not told
         fresh = look and self._lanes.may_look_fresh()
         asked_at = time.monotonic()
         try:
