@@ -25,7 +25,10 @@ KINDS = {
     "plain": {"max_attempts": 3, "max_lost": 1, "retry_delay": "1 s", "retry_factor": 2, "retry_max": "10 min"},
     "timed": {"max_attempts": 3, "max_lost": 1, "timeout": "10 s"},
     "forgotten": {"max_attempts": 3, "max_lost": 1, "keep": None},
+    "actor": {"max_attempts": 3, "max_lost": 1, "inbox": {}},
+    "ghost": {"max_attempts": 3, "max_lost": 1, "inbox": {}, "keep": None},
 }
+JOBS = ("plain", "timed", "forgotten")  # those without an inbox
 
 _SETUP = """
 create table howdah.test_clock (at timestamptz not null);
@@ -34,8 +37,11 @@ create or replace function howdah.now() returns timestamptz language sql volatil
 create table howdah.test_effect (task_id bigint not null, epoch bigint not null);
 create function howdah.test_guard() returns trigger language plpgsql as $$
 begin
-  if new.epoch <> old.epoch + (old.status = 'queued' and new.status = 'running')::int then
+  -- Claimed, begun with its message, or gone on with its next step: each a new request of its worker.
+  if new.epoch <> old.epoch + (new.status = 'running' and (old.status <> 'running' or new.claim_seq <> old.claim_seq))::int then
     raise exception 'guard: epoch % (%) became % (%)', old.epoch, old.status, new.epoch, new.status;
+  elsif new.inbox_seq < old.inbox_seq or old.told and not new.told then
+    raise exception 'guard: inbox_seq % (told %) became % (told %)', old.inbox_seq, old.told, new.inbox_seq, new.told;
   end if;
   return new;
 end $$;
@@ -51,7 +57,7 @@ end $$;
 """
 _WIPE = "; ".join(
     f"delete from howdah.{table}"
-    for table in ("task", "archive", "event", "worker", "queue", "test_effect", "test_clock")
+    for table in ("task", "message", "archive", "event", "worker", "queue", "test_effect", "test_clock")
 )
 
 # What must be true of every row whenever nothing is under way; each row of the answer is a breach.
@@ -73,6 +79,19 @@ select 'effects of one attempt twice: ' || task_id from howdah.test_effect group
 union all
 select 'effects without their transition: ' || f.task_id from howdah.test_effect f join howdah.task t on t.id = f.task_id
  where t.status = 'running' and t.epoch = f.epoch
+union all
+select 'a message for nobody: ' || m.task_id from howdah.message m where not exists (select from howdah.task t where t.id = m.task_id)
+union all
+select 'more messages than were sent: ' || t.id from howdah.task t
+ where t.inbox_seq < (select count(*) from howdah.message m where m.task_id = t.id)
+union all
+select 'children miscounted: ' || t.id from howdah.task t
+ where t.children <> (select count(*) from howdah.task c where c.parent = t.id and not c.told)
+union all
+select 'waits for children that all have ended: ' || t.id from howdah.task t
+ where t.status = 'suspended' and t.joining and t.children = 0
+union all
+select 'parked, and its parent not told: ' || t.id from howdah.task t where t.status = 'failed' and t.parent is not null and not t.told
 """
 
 
@@ -134,6 +153,15 @@ class Scene:
     def claim(self, worker: UUID, seq: int = 1, room: int = 9) -> list[tuple[int, int]]:
         return claimed(self.run(claim(worker, seq, room)))
 
+    def newborn(self, kind: str = "actor", **more: Any) -> dict[str, Any]:
+        """A child as a transition spawns it, under an id of its own."""
+        return {"id": self.run(calls.reserve_ids(1))[0], "kind": kind, "payload": {}, **more}
+
+    def messages(self, task_id: int) -> list[tuple[int | None, str, Any]]:
+        """What is in an inbox, in order: (sender, type, body)."""
+        rows = self.rows("select sender, type, body from howdah.message where task_id = %s order by id", task_id)
+        return [(row["sender"], row["type"], row["body"]) for row in rows]
+
     def task(self, task_id: int) -> dict[str, Any]:
         """The live row, or that of the archive, or {}."""
         return next(iter(self.rows("select * from howdah.tasks where id = %s", task_id)), {})
@@ -154,14 +182,26 @@ def put(
     return calls.enqueue(task, defaults_known=True)
 
 
-def claim(worker: UUID, seq: int, room: int, *, asleep: bool | None = None) -> Call[Pumped]:
+def lanes(room: int) -> str:
     lane = {"name": "all", "queue": "default", "kinds": list(KINDS), "share": room, "limit": room, "cursors": {}}
-    return calls.pump(worker, seq, lanes=json.dumps([lane]), room=room, asleep=asleep)
+    return json.dumps([lane])
+
+
+EAGER = json.dumps({"default": list(KINDS)})
+
+
+def claim(worker: UUID, seq: int, room: int, *, asleep: bool | None = None) -> Call[Pumped]:
+    return calls.pump(worker, seq, lanes=lanes(room), room=room, asleep=asleep)
 
 
 def claimed(reply: Pumped) -> list[tuple[int, int]]:
     """The (id, epoch) of what a pump claimed, in its order."""
     return [(task[0], task[1]) for task in json.loads(reply.claimed or "[]")]
+
+
+def mail(reply: Pumped) -> dict[int, tuple[int, list[list[Any]]]]:
+    """The inboxes that a pump brought: inbox_seq and [message id, sender, type, body] of each."""
+    return {task_id: (seq, letters) for task_id, seq, _, letters in json.loads(reply.inboxes or "[]")}
 
 
 def pairs(held: Iterable[tuple[int, int]]) -> tuple[str, str]:

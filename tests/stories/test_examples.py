@@ -41,6 +41,16 @@ def test_the_example_of_the_readme_runs_with_nothing_set_up(tmp_path: Path) -> N
     assert (tmp_path / ".howdah").is_dir()
 
 
+def test_the_steps_and_messages_of_the_readme_run(tmp_path: Path) -> None:
+    shown = re.search(r"## Steps and messages\n.*?```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert shown is not None
+    program = tmp_path / "program.py"
+    program.write_text(shown[1])
+    *orders, last = run(program, tmp_path).splitlines()
+    assert sorted(orders) == [f"order {n} is on its way" for n in (1, 2, 3)]
+    assert last == "all shipped"
+
+
 @pytest.mark.parametrize(("name", "says"), [("welcome", r"sent to 42 at attempt 1\nIt is due at .*\n")])
 def test_the_examples_run(name: str, says: str, tmp_path: Path) -> None:
     assert re.fullmatch(says, run(ROOT / "examples" / f"{name}.py", tmp_path))
