@@ -58,14 +58,14 @@ class Worker:
         )
         given = {"lanes": "[]", "room": 0} | arguments
         cursor = self.conn.execute(
-            "select settled, claimed, cursors, next_due from howdah.pump(%s, %s, "
+            "select settled, kept, claimed, inboxes, cursors, next_due from howdah.pump(%s, %s, "
             + ", ".join(["%s"] * len(names))
             + ")",
             [self.id, self.seq, *(given.get(name) for name in names)],
         )
         row = cursor.fetchone()
         assert row is not None
-        return dict(zip(("settled", "claimed", "cursors", "next_due"), row, strict=True))
+        return dict(zip(("settled", "kept", "claimed", "inboxes", "cursors", "next_due"), row, strict=True))
 
     def claim(self, room: int = 10, queue: str = "default", *, fresh: bool = True) -> list[Claimed]:
         cursors = {} if fresh else self.cursors

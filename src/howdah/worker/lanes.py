@@ -31,6 +31,8 @@ class Lanes:
         if self.serves_all:
             for kind in registry:
                 self.learn(kind.defaults.queue)
+                for step in kind.handlers():
+                    self.learn(step.defaults.queue)
             self.learn("default")
         self._cursors: dict[str, dict[str, Any]] = {}
         self._cursors_sent = self._cursors
