@@ -544,6 +544,7 @@ def attack(conn: psycopg.Connection, owner: psycopg.Connection, functions: set[s
     owner.execute("""select howdah.declare('[{"name": "job"}, {"name": "actor", "inbox": {}}]')""")
     ids = {name: put(owner, payload='{"secret": 1}') for name in ("task", "ended", "failed")}
     ids["actor"] = put(owner, "actor", delay="1 hour")
+    owner.execute("select howdah.send(%s, '1')", [ids["actor"]])
     worker = Worker(owner, ["job"])
     claimed = worker.claim(3)
     worker.end(*[task for task in claimed if task.id == ids["failed"]], to="failed", error="broken")
