@@ -47,7 +47,7 @@ ReportProgress = Callable[[ClaimedTask, Progress], None]
 class Offspring(Protocol):
     """Whoever can make children: their ids before they are written, and their rows."""
 
-    async def next_id(self) -> int: ...
+    def next_id(self) -> Coroutine[Any, Any, int]: ...
     def born(self, kind: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]: ...
 
 
@@ -75,6 +75,7 @@ class Context:
         self._task = task
         self.mail = mail
         self._offspring = offspring
+        self._children: list[EOF] | None = None
         self._loop = asyncio.get_running_loop()
         self.effects: Effects | None = None
         self._call = call
@@ -175,9 +176,12 @@ class Context:
     @property
     def children(self) -> list[EOF]:
         """After `Join`: how the children that were spawned before ended, in the order in which they were spawned."""
-        letters = self.mail.letters if self.mail else []
-        ends = {letter.sender: letter.eof() for letter in letters if letter.type == "eof"}
-        return sorted(ends.values(), key=lambda end: end.task_id)
+        if self._children is None:
+            letters = self.mail.letters if self.mail else []
+            # Of a child that was parked, resumed and ended there are two: the last word counts.
+            ends = {letter.sender: letter.eof() for letter in letters if letter.type == "eof"}
+            self._children = sorted(ends.values(), key=lambda end: end.task_id)
+        return self._children
 
     async def spawn(self, kind: Any, /, *args: Any, **kwargs: Any) -> int:
         """Make a child, and have its id at once; it is written, and begins, when this attempt commits.
@@ -189,13 +193,20 @@ class Context:
         """
         offspring = self._may_have_effects("spawn")
         row = offspring.born(kind, args, kwargs)
-        row["id"] = await offspring.next_id()
-        self._effects().spawned.append(row)
-        return row["id"]
+        return self._born(row, await offspring.next_id())
 
     def spawn_sync(self, kind: Any, /, *args: Any, **kwargs: Any) -> int:
         """As `spawn`, for plain functions, which run in a thread."""
-        return asyncio.run_coroutine_threadsafe(self.spawn(kind, *args, **kwargs), self._loop).result()
+        offspring = self._may_have_effects("spawn")
+        row = offspring.born(kind, args, kwargs)
+        if asyncio._get_running_loop() is not None:  # pyright: ignore[reportPrivateUsage]
+            raise HowdahError("ctx.spawn_sync would block the running event loop", hint="Write: await ctx.spawn(…)")
+        return self._born(row, asyncio.run_coroutine_threadsafe(offspring.next_id(), self._loop).result())
+
+    def _born(self, row: dict[str, Any], task_id: int) -> int:
+        row["id"] = task_id
+        self._effects().spawned.append(row)
+        return task_id
 
     def send(self, task: Any, message: Any) -> None:
         """Send a message to a task, by its id or Task, when this attempt commits.

@@ -199,7 +199,8 @@ class Attempt:
     async def _finish(self, conn: Any, transition: Transition) -> None:
         for hook in self.ctx.hooks:
             await hook(conn)
-        row = transition_row(self.task, transition, keep=self.kind.defaults.keep is not None)
+        seconds = time.monotonic() - self.started
+        row = transition_row(self.task, transition, keep=self.kind.defaults.keep is not None, seconds=seconds)
         # Last, and fenced: if another worker owns the task by now, everything above is undone.
         if not await run_on(conn, calls.settle_rest(self._lease.id, msgspec.json.encode([row]).decode())):
             raise _Undo
