@@ -175,7 +175,11 @@ class Context:
 
     @property
     def children(self) -> list[EOF]:
-        """After `Join`: how the children that were spawned before ended, in the order in which they were spawned."""
+        """After `Join`: how the children that were spawned before ended, in the order of their ids.
+
+        Those that one attempt spawned have ids in the order in which it spawned them. Who looks here has read it: at the next
+        step, after Again or Join, only what came since is here.
+        """
         if self._children is None:
             letters = self.mail.letters if self.mail else []
             # Of a child that was parked, resumed and ended there are two: the last word counts.
@@ -196,7 +200,7 @@ class Context:
         return self._born(row, await offspring.next_id())
 
     def spawn_sync(self, kind: Any, /, *args: Any, **kwargs: Any) -> int:
-        """As `spawn`, for plain functions, which run in a thread."""
+        """As `spawn`, for plain functions, which run in a thread. Raises HowdahError on a running event loop as well."""
         offspring = self._may_have_effects("spawn")
         row = offspring.born(kind, args, kwargs)
         if asyncio._get_running_loop() is not None:  # pyright: ignore[reportPrivateUsage]
@@ -216,8 +220,8 @@ class Context:
         """
         self._may_have_effects("send")
         to = getattr(task, "id", task)
-        if isinstance(to, bool) or not isinstance(to, int):
-            raise InvalidOption(f"ctx.send takes the id of a task, not {shown(task)}")
+        if isinstance(to, bool) or not isinstance(to, int) or not -(2**63) <= to < 2**63:
+            raise InvalidOption(f"ctx.send takes the id of a task, a whole number of 64 bits, not {shown(task)}")
         body = encode_message(message, max_bytes=DEFAULT_MAX_BYTES)
         self._effects().sent.append({"to": to, "sender": self.id, "body": msgspec.Raw(body.encode())})
 
@@ -237,6 +241,13 @@ class Context:
             self.effects = Effects()
         return self.effects
 
+    @property
+    def consumed(self) -> list[int]:
+        """The messages that are consumed when this attempt commits: the ends of children, once somebody has looked at them."""
+        return (
+            [letter.id for letter in self.mail.letters] if self.mail is not None and self._children is not None else []
+        )
+
     # ── for kinds and workers ──
 
     async def call(self, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
@@ -244,6 +255,11 @@ class Context:
         if self._call is None:
             return await function(**arguments)
         return await self._call(function, arguments)
+
+    def forget_effects(self) -> None:
+        """Neither children nor messages nor hooks."""
+        self.effects = None
+        self.hooks.clear()
 
     def cancel(self) -> None:
         """Make `cancelled` true."""

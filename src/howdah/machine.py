@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import Any, Generic, Literal, Protocol, TypeVar, Unpack, overload
+from typing import Any, Generic, Literal, Protocol, TypeVar, Unpack, cast, overload
 
 from howdah.backoff import Retry
 from howdah.client import Client
 from howdah.durations import Duration
 from howdah.enqueue import Bound
-from howdah.errors import InvalidOption, shown
+from howdah.errors import InvalidOption, InvalidPayload, shown
 from howdah.graph import Graph
 from howdah.kinds.machine import MachineKind, Step
 from howdah.kinds.registry import Executor
@@ -29,19 +29,25 @@ S = TypeVar("S", bound=type[Runs])
 E = TypeVar("E", covariant=True)  # what enqueue returns
 
 
+def _each(items: Any) -> list[tuple[Any]]:
+    if not isinstance(items, Iterable):
+        raise InvalidPayload(f"enqueue_many takes many steps, not {shown(items)}")
+    return [(step,) for step in cast("Iterable[Any]", items)]
+
+
 class BoundMachine(Bound[[Runs], Any, E], Generic[E]):
     """A machine with options, ready to enqueue."""
 
-    async def enqueue_many(self, items: Iterable[Any]) -> list[Task[Any]]:
+    async def enqueue_many(self, items: Iterable[Runs]) -> list[Task[Any]]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Put many tasks in their queue, with COPY: all or none. The items are steps of one class.
 
         Raises InvalidPayload that names the item.
         """
-        return await super().enqueue_many((step,) for step in items)
+        return await super().enqueue_many(_each(items))
 
-    def enqueue_many_sync(self, items: Iterable[Any]) -> list[Task[Any]]:
+    def enqueue_many_sync(self, items: Iterable[Runs]) -> list[Task[Any]]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """As `enqueue_many`, blocking."""
-        return super().enqueue_many_sync((step,) for step in items)
+        return super().enqueue_many_sync(_each(items))
 
 
 class Machine(BoundMachine[Task[Any]]):
@@ -70,7 +76,15 @@ class Machine(BoundMachine[Task[Any]]):
         transactional: bool = False,
         start: bool = False,
     ) -> Callable[[S], S]: ...
-    def step(self, *classes: Any, name: str | None = None, start: bool = False, **given: Any) -> Any:
+    def step(
+        self,
+        *classes: Any,
+        name: str | None = None,
+        executor: Executor | None = None,
+        transactional: bool = False,
+        start: bool = False,
+        **given: Any,
+    ) -> Any:
         """Make a class a step of this machine: a dataclass, msgspec struct or pydantic model with a method `run`.
 
         `run(self)`, or `run(self, ctx)` with the Context, returns the next step, `after(…)`, `at(…)` or `join(…)` a step,
@@ -89,14 +103,24 @@ class Machine(BoundMachine[Task[Any]]):
         Without options it goes above the class as it is: `@greeter.step`. Raises InvalidOption that names the option.
         """
 
+        if len(classes) > 1:
+            raise InvalidOption(
+                f"@{self.name}.step takes one class, not {len(classes)}", hint="Write it above each class"
+            )
+        said = {option: value for option, value in given.items() if value is not None}
+        for option in said:
+            if option not in ("queue", "retry", "timeout", "max_lost"):
+                raise InvalidOption(
+                    f"a step has no option {option!r}",
+                    hint="It has name, queue, retry, timeout, max_lost, executor, transactional and start",
+                )
+
         def register(cls: Any) -> Any:
             if not isinstance(cls, type):
                 raise InvalidOption(
                     f"@{self.name}.step is for classes, not {shown(cls)}",
                     hint=f"Write @{self.name}.step above the class",
                 )
-            executor, transactional = given.pop("executor", None), given.pop("transactional", False)
-            said = {option: value for option, value in given.items() if value is not None}
             step = Step(
                 self.kind,
                 cls,

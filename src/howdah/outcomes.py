@@ -89,7 +89,10 @@ class Done(Outcome):
 
 
 class Sleep(Outcome):
-    """An actor is polled again after `delay`, and not before: messages that come meanwhile wait."""
+    """An actor is polled again after `delay`, and not before: messages that come meanwhile wait.
+
+    Raises InvalidOption if `delay` is not a length of time.
+    """
 
     def __init__(self, delay: Duration) -> None:
         super().__init__(delay)
@@ -99,7 +102,8 @@ class Sleep(Outcome):
 class Suspend(Outcome):
     """An actor is polled again when a message comes, or at the latest `until` a time or for a length of time.
 
-    With messages left in its inbox, or new ones there, it is polled again at once.
+    With messages left in its inbox, or new ones there, it is polled again at once. Raises InvalidOption if `until` is
+    neither a length of time nor a datetime with a time zone.
 
     >>> Suspend(until="10m")
     Suspend(until=10m)
@@ -152,7 +156,7 @@ def after(delay: Duration, step: S) -> S:
 
 
 def at(time: datetime, step: S) -> S:
-    """As `after`, at a time: a datetime with a time zone."""
+    """As `after`, at a time. Raises InvalidOption if it is not a datetime with a time zone."""
     return cast("S", Move(step, at=moment(time, "time")))
 
 

@@ -1,4 +1,4 @@
-"""Where a task stands, waited for."""
+"""Where tasks and workers stand, waited for."""
 
 from __future__ import annotations
 
@@ -15,7 +15,16 @@ async def stands(task: Task[Any], status: str, step: str | None = None) -> TaskI
         info = await task.info()
         return info if info.status == status and step in (None, info.step) else None
 
-    return await until(found, f"task {task.id} to be {status} at {step}")
+    return await until(found, f"task {task.id} to be {status}" + (f" at {step}" if step else ""))
+
+
+async def asleep(app: App) -> None:
+    """Wait until all workers have found nothing to claim, and said so."""
+
+    async def found() -> bool:
+        return {row["state"] for row in await app.workers()} == {"idle"}
+
+    await until(found, "all workers to sleep")
 
 
 async def events(app: App, task: Task[Any]) -> list[str]:

@@ -150,9 +150,8 @@ async def test_another_step_is_where_it_goes_on(app: App, parked: Task[Any], wor
     assert world.ran == ["SayHello"]
 
 
-async def test_a_step_alone_may_be_changed_when_the_payload_fits_it(
-    app: App, greeter: Machine, world: World
-) -> None:
+async def test_a_step_alone_may_be_changed_when_the_payload_fits_it(app: App, greeter: Machine, world: World) -> None:
+    await app.worker(until_idle=True).run()
     task = await greeter.using(delay="1h").enqueue(greeter.kind.steps["ReadName"].cls("name.txt"))
     with pytest.raises(InvalidPayload, match="unexpected field lines"):
         await app.edit(task.id, step="Begin")
@@ -225,15 +224,16 @@ async def test_a_client_without_the_code_checks_the_names_of_the_fields(
     app: App, parked: Task[Any], world: World
 ) -> None:
     async with App(app.dsn) as stranger:
-        for edit, said in (
+        misfits: list[tuple[dict[str, Any], str]] = [
             ({"payload": {}}, "the payload does not fit greeter.ReadName: missing: filename"),
-            ({"payload": {"filename": "x", "lins": 2}}, "unexpected: lins. Its fields are: filename, lines"),
-            ({"step": "SayHello"}, "missing: name; unexpected: filename, lines"),
-        ):
+            ({"payload": {"filename": "x", "lins": 2}}, "unexpected: lins. Its fields are: "),
+            ({"step": "SayHello"}, "missing: name; unexpected: "),
+        ]
+        for edit, said in misfits:
             with pytest.raises(InvalidPayload) as error:
                 await stranger.edit(parked.id, **edit)
             assert said in str(error.value)
-        with pytest.raises(InvalidOption, match="no step 'Sing'. Give one of its steps: Begin, ReadName, SayHello"):
+        with pytest.raises(InvalidOption, match=r"no step 'Sing'\. Give one of its steps: Begin, ReadName, SayHello"):
             await stranger.edit(parked.id, step="Sing")
         await stranger.edit(parked.id, payload={"name": "Zoe"}, step="SayHello")
         await stranger.retry(parked.id)
@@ -260,7 +260,10 @@ async def test_a_step_that_the_code_no_longer_has_parks_with_what_was_stored(
     assert info.error is not None
     assert "step 'Shout', which greeter does not have" in info.error
     assert '{"name": "Ada"}' in info.error.replace('":"', '": "')
-    assert "expected one of Begin(filename: str); ReadName(filename: str, lines: int = 1); SayHello(name: str)" in info.error
+    assert (
+        "expected one of Begin(filename: str); ReadName(filename: str, lines: int = 1); SayHello(name: str)"
+        in info.error
+    )
     await app.edit(task.id, step="SayHello")
     await task.retry()
     assert await ends(app, task) == "Hello, Ada"
@@ -295,6 +298,7 @@ async def test_what_has_no_steps_has_no_step_to_be_edited_to(app: App) -> None:
     async def plain(n: int) -> int:
         return n
 
+    await app.worker(until_idle=True).run()
     task = await plain.using(delay="1h").enqueue(1)
     with pytest.raises(HowdahError, match="plain has no steps, so it has no step 'Begin'"):
         await app.edit(task.id, step="Begin")

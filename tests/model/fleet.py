@@ -25,16 +25,16 @@ PATIENCE = TTL / 3  # a reply that takes longer is thrown away, as db/line.py do
 FATES = ["answered", "answered", "lost", "late", "given up"]  # of a request
 
 
-def profile(examples: int) -> settings:
+def profile(examples: int, steps: int) -> settings:
     """HOWDAH_EXAMPLES makes it longer, and random."""
     return settings(
         max_examples=int(os.environ.get("HOWDAH_EXAMPLES", examples)),
-        stateful_step_count=50,
+        stateful_step_count=steps,
         derandomize="HOWDAH_EXAMPLES" not in os.environ,
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
-        phases=[Phase.generate, Phase.shrink],
+        phases=[Phase.generate],
     )
 
 
@@ -118,7 +118,7 @@ class Fleet(RuleBasedStateMachine):
             else:
                 worker.trusted_until = max(worker.trusted_until, asked_at + TTL - MARGIN)
 
-        self.send("heartbeat", arrive, later)
+        self.dispatch("heartbeat", arrive, later)
 
     @precondition(lambda self: len(self.up()) > 2)
     @rule(data=st.data())
@@ -169,7 +169,7 @@ class Fleet(RuleBasedStateMachine):
 
         if fate == "given up":
             worker.settled = seq
-        self.send("request", arrive, later=fate == "given up")
+        self.dispatch("request", arrive, later=fate == "given up")
 
     def hold(self, worker: Worker, got: list[Held]) -> None:
         worker.held |= dict(got)
@@ -240,7 +240,7 @@ class Fleet(RuleBasedStateMachine):
         except HowdahError as refusal:
             return type(refusal).__name__
 
-    def send(self, name: str, arrive: Callable[[], None], later: bool) -> None:
+    def dispatch(self, name: str, arrive: Callable[[], None], later: bool) -> None:
         if later:
             self.late.append((name, arrive))
         else:
@@ -261,9 +261,11 @@ class Fleet(RuleBasedStateMachine):
         return data.draw(st.sampled_from(self.up(idle=idle)), "worker")
 
 
-def run_histories(machine: type[Fleet], dsn: str, examples: int) -> None:
+def run_histories(machine: type[Fleet], dsn: str, *, examples: int, steps: int) -> None:
     scene = Scene(dsn)
     try:
-        run_state_machine_as_test(type(machine.__name__, (machine,), {"scene": scene}), settings=profile(examples))
+        run_state_machine_as_test(
+            type(machine.__name__, (machine,), {"scene": scene}), settings=profile(examples, steps)
+        )
     finally:
         scene.close()

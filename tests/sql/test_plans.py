@@ -36,6 +36,7 @@ class Ran:
     scans: list[Scan]
     sorted_rows: float
     other_seq_scans: list[str]
+    joined_in_vain: float = 0
 
     @property
     def indexes(self) -> set[str | None]:
@@ -85,6 +86,7 @@ class Explained:
             scans,
             sorted_rows=max((node["Actual Rows"] for node in nodes if node["Node Type"] == "Sort"), default=0),
             other_seq_scans=[node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"],
+            joined_in_vain=max(node.get("Rows Removed by Join Filter", 0) for node in nodes),
         )
 
     def claim(self, room: int = BATCH, *, fresh: bool = True) -> tuple[list[Claimed], Ran]:
@@ -254,6 +256,7 @@ def frugal(ran: Ran, *, returned: int, indexes: set[str]) -> None:
     assert ran.indexes <= indexes, ran.scans
     assert ran.touched <= 20 * returned, ran.scans
     assert ran.buffers() <= 20 * returned + 200, ran.scans
+    assert ran.joined_in_vain <= 20 * returned  # else it is quadratic in the batch
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from howdah.cli import apps
 from howdah.cli.errors import FAILED, NOT_FOUND, OK, report, say, say_error
 from howdah.cli.options import ANYWHERE, Ids, Kind, Output, Queue, Status, Where, statuses, target, task_ids
+from howdah.cli.options import task_id as one_id
 from howdah.cli.output import Column, for_people, print_rows
 from howdah.client import Client
 from howdah.errors import InvalidOption, InvalidPayload, TaskNotFound, WrongStatus
@@ -75,7 +76,7 @@ def edit(
 
     Checked against the fields of the step; what was there before is in its history. It stays parked until `howdah retry`.
     """
-    (task_id,) = task_ids([task])[:1] or [0]
+    task_id = one_id(task)
     if payload is None and step is None:
         raise InvalidOption("neither --payload nor --step was given", hint="Give what is to be changed")
     text = sys.stdin.read() if payload == "-" else payload

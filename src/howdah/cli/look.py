@@ -11,7 +11,8 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from howdah.cli.errors import HELD_UP, OK, say
-from howdah.cli.options import ANYWHERE, Kind, Output, Queue, Status, Where, statuses, task_ids
+from howdah.cli.options import ANYWHERE, Kind, Output, Queue, Status, Where, statuses
+from howdah.cli.options import task_id as one_id
 from howdah.cli.output import (
     Column,
     Row,
@@ -97,7 +98,7 @@ def ls(
 
 def show(task: TaskId, /, *, output: Output = None, where: Where = ANYWHERE) -> None:
     """Show all fields of a task, and what happened to it."""
-    task_id = _one(task)
+    task_id = one_id(task)
     with where.client() as client:
         info = asdict(client.show_sync(task_id))
         history = client.history_sync(task_id)
@@ -214,7 +215,7 @@ def _told(event: Row) -> str:
 
 def why(task: TaskId, /, *, output: Output = None, where: Where = ANYWHERE) -> int:
     """Say why a task is not running. Exits with 4 if something holds it up, with 0 if it runs or has ended."""
-    task_id = _one(task)
+    task_id = one_id(task)
     with where.client() as client:
         reasons = [asdict(reason) for reason in client.why_sync(task_id)]
     if for_people(output):
@@ -227,13 +228,6 @@ def why(task: TaskId, /, *, output: Output = None, where: Where = ANYWHERE) -> i
         print_rows(reasons, [Column.of(name) for name in ("code", "reason", "advice")], output)
     fine = {"running", "cancelling", "ended"}
     return OK if all(reason["code"] in fine for reason in reasons) else HELD_UP
-
-
-def _one(word: str) -> int:
-    ids = task_ids([word])
-    if len(ids) != 1:
-        raise InvalidOption(f"one id is needed here, not {len(ids)}")
-    return ids[0]
 
 
 _QUEUE_COLUMNS = (

@@ -123,3 +123,11 @@ def task_ids(given: Sequence[str]) -> list[int]:
         if not (word.isascii() and word.isdecimal()) or len(word) > 19:
             raise InvalidOption(f"a task id is a whole number, not {word[:80]!r}")
     return list(dict.fromkeys(int(word) for word in words))
+
+
+def task_id(word: str) -> int:
+    """The one id that was given, perhaps on stdin. Raises InvalidOption."""
+    ids = task_ids([word])
+    if len(ids) != 1:
+        raise InvalidOption(f"one id is needed here, not {len(ids)}")
+    return ids[0]

@@ -17,7 +17,8 @@ from howdah import calls
 from howdah.app import App
 from howdah.cli import apps
 from howdah.cli.errors import say
-from howdah.cli.options import ANYWHERE, Output, Where, target, task_ids
+from howdah.cli.options import ANYWHERE, Output, Where, target
+from howdah.cli.options import task_id as one_id
 from howdah.cli.output import plain, print_json, to_json
 from howdah.db import borrowed
 from howdah.enqueue import ByName, new_task, unknown_task
@@ -118,7 +119,7 @@ def send(
 
     If the actor's App is found here, the message is checked before it is sent; in any case when it is read.
     """
-    (task_id,) = task_ids([task])[:1] or [0]
+    task_id = one_id(task)
     text = sys.stdin.read() if message == "-" else message
     try:
         body = json.loads(text, parse_constant=_refuse)

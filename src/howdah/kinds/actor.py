@@ -13,7 +13,7 @@ from howdah.errors import InvalidOption, InvalidPayload, shown
 from howdah.inbox import EOF, Inbox, Letter, Misfit
 from howdah.kinds import ending
 from howdah.kinds.registry import Beginning, Defaults, Executor, executor_of, row
-from howdah.outcomes import Done, Outcome, Sleep, Suspend, Transition
+from howdah.outcomes import Again, Done, Join, Outcome, Sleep, Suspend, Transition
 from howdah.payload import DEFAULT_MAX_BYTES, Fields, Messages, plain_json
 
 
@@ -48,7 +48,7 @@ class ActorKind:
             raise InvalidOption(
                 f"{name}: an actor runs on the loop or in a thread", hint="Spawn a task with executor='process'"
             )
-        self._names = [parameter.name for parameter in list(inspect.signature(poll).parameters.values())[1:]]
+        self._names = _parameters(poll)
         if len(self._names) != 2:
             raise InvalidOption(
                 f"{name}.poll takes {', '.join(self._names) or 'nothing'}",
@@ -57,9 +57,15 @@ class ActorKind:
         members = typing.get_args(inbox) or (inbox,)
         self.takes_eof = EOF in members
         self.messages = None if inbox is None or inbox is EOF else Messages.of(inbox, name=name, leave_out=(EOF,))
-        self._misfit = getattr(cls, "misfit", None)
-        if self._misfit is not None:
-            executor_of(f"{name}.misfit", self._misfit, self.executor)
+        misfit = getattr(cls, "misfit", None)
+        self._misfit_names: list[str] | None = None if misfit is None else _parameters(misfit)
+        if self._misfit_names is not None:
+            executor_of(f"{name}.misfit", misfit, self.executor)
+            if len(self._misfit_names) != 2:
+                raise InvalidOption(
+                    f"{name}.misfit takes {', '.join(self._misfit_names) or 'nothing'}",
+                    hint="Write: async def misfit(self, ctx, message: Misfit) -> None",
+                )
 
     @property
     def source(self) -> tuple[str, str]:
@@ -136,26 +142,27 @@ class ActorKind:
         """Poll once. Its exceptions pass; what it returns becomes a transition with the new state."""
         try:
             actor = self.fields.decode(task.payload)
-            inbox, consumed = await self._open(ctx, actor)
+            inbox, misfits, consumed = self._open(ctx)
         except InvalidPayload as error:
             return ending.parked(error)
         try:
+            for misfit in misfits:
+                await ctx.call(actor.misfit, dict(zip(self._misfit_names or (), (ctx, misfit), strict=True)))
             action = await ctx.call(actor.poll, dict(zip(self._names, (ctx, inbox), strict=True)))
-        except (Suspend, Sleep, Done) as raised:
-            action = raised
         except Outcome as outcome:
-            return ending.of_outcome(self, task, self.defaults.retry, outcome)
+            action = outcome
         try:
             return self._transition(task, ctx, actor, inbox, action, consumed)
         except InvalidPayload as error:
             return ending.parked(error)
 
-    async def _open(self, ctx: Context, actor: Any) -> tuple[Inbox[Any], list[int]]:
-        """The inbox, and what is consumed unseen: the ends of children it does not ask for, and misfits it was shown.
+    def _open(self, ctx: Context) -> tuple[Inbox[Any], list[Misfit], list[int]]:
+        """The inbox, the misfits to show, and what is consumed unseen: those, and ends of children it does not ask for.
 
         Raises InvalidPayload that names the message, if the actor has no method for misfits.
         """
         messages: list[tuple[Letter, Any]] = []
+        misfits: list[Misfit] = []
         consumed: list[int] = []
         for letter in ctx.mail.letters if ctx.mail is not None else ():
             if letter.type == "eof":
@@ -170,19 +177,22 @@ class ActorKind:
                 messages.append((letter, self.messages.decode(letter.body)))
             except InvalidPayload as error:
                 misfit = Misfit(letter.id, letter.sender, bytes(letter.body).decode(), error.message)
-                if self._misfit is None:
+                if self._misfit_names is None:
                     raise _unreadable(misfit, error) from error
-                names = list(inspect.signature(self._misfit).parameters)[1:]
-                await ctx.call(actor.misfit, dict(zip(names, (ctx, misfit), strict=True)))
+                misfits.append(misfit)
                 consumed.append(letter.id)
-        return Inbox(messages), consumed
+        return Inbox(messages), misfits, consumed
 
     def _transition(
         self, task: ClaimedTask, ctx: Context, actor: Any, inbox: Inbox[Any], action: Any, consumed: list[int]
     ) -> Transition:
         if isinstance(action, Done):
-            return ending.succeeded(self, action.result)
+            return ending.succeeded(self, action.result, consumed=consumed + inbox.taken)
         if not isinstance(action, (Suspend, Sleep)):
+            if isinstance(action, (Again, Join)):
+                self.encode((), {})
+            # Nothing of this poll happened: its state and what it read are not kept, so neither is what it asked for.
+            ctx.forget_effects()
             if isinstance(action, Outcome):
                 return ending.of_outcome(self, task, self.defaults.retry, action)
             return ending.parked(
@@ -204,6 +214,11 @@ class ActorKind:
             else:
                 transition.run_at = action.until
         return transition
+
+
+def _parameters(method: Any) -> list[str]:
+    """The names of what a method takes beside the object."""
+    return list(inspect.signature(method).parameters)[1:]
 
 
 def _unreadable(misfit: Misfit, error: InvalidPayload) -> InvalidPayload:

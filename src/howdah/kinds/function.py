@@ -106,6 +106,6 @@ class FunctionKind(Generic[P, R]):
         except Outcome as outcome:
             value = outcome
         transition = ending.of_value(self, task, self.defaults.retry, value)
-        if ctx.mail is not None and transition.attempts == "reset":
-            transition.consumed = [letter.id for letter in ctx.mail.letters]
+        if transition.attempts == "reset":
+            transition.consumed = ctx.consumed
         return transition

@@ -102,8 +102,8 @@ class Step:
             transition = self._transition(task, value)
         except HowdahError as error:
             return ending.parked(error)
-        if ctx.mail is not None and transition.attempts == "reset":
-            transition.consumed = [letter.id for letter in ctx.mail.letters]
+        if transition.attempts == "reset":
+            transition.consumed = ctx.consumed
         return transition
 
     def _transition(self, task: ClaimedTask, value: Any) -> Transition:

@@ -74,12 +74,15 @@ class Alarm(Service):
 
     name = "alarm"
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: Line, woken: Callable[[], None]) -> None:
         super().__init__()
         self._line = line
+        self._woken = woken
 
     async def turn(self) -> float:
         found = await self._line.run(calls.wake_suspended())
+        if found.woken:
+            self._woken()  # also where no notification comes
         if found.woken >= 1000:
             return 0
         return _LOOK_EVERY if found.next_in is None else min(max(found.next_in, 0) + 0.001, _LOOK_EVERY)

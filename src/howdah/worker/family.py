@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from howdah import calls
-from howdah.db.pool import Database
+from howdah.db.line import Line
 from howdah.enqueue import Bound, newborn
 from howdah.errors import InvalidOption, shown
 from howdah.kinds.registry import Registry
@@ -21,10 +21,11 @@ class Family:
     """Makes children for the handlers of one worker.
 
     Ids are taken from the database in blocks that double while they are asked for: what is not used stays a gap.
+    Over a line, not the pool of the client, of which a handler may hold the last connection.
     """
 
-    def __init__(self, database: Database, registry: Registry) -> None:
-        self._database = database
+    def __init__(self, line: Line, registry: Registry) -> None:
+        self._line = line
         self._registry = registry
         self._ids: deque[int] = deque()
         self._next = _FEWEST
@@ -35,7 +36,7 @@ class Family:
         while not self._ids:
             async with self._turn:
                 if not self._ids:
-                    self._ids.extend(await self._database.run(calls.reserve_ids(self._next)))
+                    self._ids.extend(await self._line.run(calls.reserve_ids(self._next)))
                     self._next = min(self._next * 2, _MOST)
         return self._ids.popleft()
 

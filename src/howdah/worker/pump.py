@@ -173,6 +173,7 @@ class Pump(Service):
                 return 0
             self._ended = batch + self._ended
             raise
+        look = look or reply.cursors is not None  # what was to sleep was due at once
         self._lanes.looked(reply.cursors, fresh=fresh, seconds=time.monotonic() - asked_at)
         if claimed:
             if not self._lease.trust:
@@ -200,8 +201,12 @@ class Pump(Service):
         announce, self._announce = self._announce, None
         lanes = "[]"
         if room:
-            process_room = max(self._house.settings.processes - self._in_processes, 0)
-            lanes = self._lanes.request(room, self._by_queue, process_room, fresh=fresh)
+            # What goes on at once keeps its place in its queue, and its process.
+            on = [ended.attempt for ended in batch if eager and ended.transition.at_once]
+            running = self._by_queue + Counter(attempt.task.queue for attempt in on) if on else self._by_queue
+            in_processes = self._in_processes + sum(attempt.kind.executor == "process" for attempt in on)
+            process_room = max(self._house.settings.processes - in_processes, 0)
+            lanes = self._lanes.request(room, running, process_room, fresh=fresh)
         seq = self._lease.next_seq()
         asked_at = awake_clock()
         try:
@@ -347,7 +352,7 @@ class Pump(Service):
 
     def _tell(self, attempt: Attempt, transition: Transition) -> None:
         task = attempt.task
-        if transition.to == "suspended" and (transition.delay or transition.run_at):
+        if transition.to == "suspended" and (transition.delay is not None or transition.run_at):
             self.suspended()
         if transition.error is not None:
             level = logging.ERROR if transition.to == "failed" else logging.WARNING
@@ -389,8 +394,12 @@ class Pump(Service):
 
         One whose row is locked is tried again later, and does not hold up the others.
         """
+        held_up: set[int] = set()  # rows, one of which somebody holds
         while batch:
             ended = batch.pop()
+            if held_up and held_up & _rows(ended):
+                self._locked.append(ended)
+                continue
             try:
                 try:
                     await self._settle_alone(ended)
@@ -402,6 +411,7 @@ class Pump(Service):
                     ended.transition = self._refused(ended, error)
                     await self._settle_alone(ended)
             except psycopg.errors.LockNotAvailable:
+                held_up |= _rows(ended)
                 self._locked.append(ended)
                 self._locked_until = time.monotonic() + _LOCKED_FOR
             except LeaseLost:
@@ -422,3 +432,10 @@ class Pump(Service):
     async def _settle_alone(self, ended: Ended) -> None:
         reply, _ = await self._ask([ended], 0, False)
         await self._close_books([ended], reply)
+
+
+def _rows(ended: Ended) -> set[int]:
+    """The tasks whose rows it takes to settle this one: its own, its parent's, its readers'."""
+    task, effects = ended.attempt.task, ended.transition.effects
+    sent = [] if effects is None else [letter["to"] for letter in effects.sent]
+    return {task.id, *sent, *([] if task.parent is None else [task.parent])}

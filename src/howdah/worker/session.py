@@ -60,11 +60,11 @@ class Session:
             lease=self._lease,
             lanes=self._lanes,
             house=house,
-            family=Family(database, house.registry),
+            family=Family(self._chore_line, house.registry),
             report=self._reporter.report,
             beat_now=self._heartbeat.beat_now,
         )
-        self._alarm = Alarm(self._chore_line)
+        self._alarm = Alarm(self._chore_line, self._pump.look)
         self._pump.suspended = self._alarm.wake
         house.threads.freed = self._pump.look
         self._listener = Listener(

@@ -40,7 +40,13 @@ def settlement(batch: list[Ended], *, on: bool = False) -> dict[str, Any]:
         ended.sent += 1
         task, transition = ended.attempt.task, ended.transition
         keep = ended.attempt.kind.defaults.keep is not None
-        if transition.to != "succeeded" or transition.event or transition.effects or task.parent is not None:
+        if (
+            transition.to != "succeeded"
+            or transition.event
+            or transition.effects
+            or transition.consumed
+            or task.parent is not None
+        ):
             row = transition_row(task, transition, keep=keep, seconds=ended.attempt.seconds)
             if on and transition.at_once:
                 row["to"] = "running"
@@ -70,9 +76,7 @@ def _arrays(tasks: list[ClaimedTask]) -> tuple[str, str]:
     )
 
 
-def transition_row(
-    task: ClaimedTask, transition: Transition, *, keep: bool, seconds: float | None = None
-) -> dict[str, Any]:
+def transition_row(task: ClaimedTask, transition: Transition, *, keep: bool, seconds: float) -> dict[str, Any]:
     """A transition as `howdah.settle_rest` takes it. `seconds`: how long the attempt ran, for its event."""
     row: dict[str, Any] = {"id": task.id, "epoch": task.epoch, "to": transition.to, "attempts": transition.attempts}
     if transition.payload is not None:
@@ -86,7 +90,7 @@ def transition_row(
     if transition.joining:
         row["joining"] = True
     details = transition.details
-    if details is not None and seconds is not None:
+    if details is not None:
         details = details | {"seconds": round(seconds, 6)}
     for name, value in (
         ("step", transition.step),

@@ -40,7 +40,11 @@ begin
   end if;
   update howdah.task t
      set payload = coalesce(edit.payload, t.payload), step = coalesce(edit.step, t.step),
-         queue = case when edit.step is distinct from t.step and edit.step is not null then rules.queue else t.queue end,
+         -- As when it moves there by itself: what was enqueued elsewhere stays there, unless the step has a queue of its own.
+         queue = case when edit.step is null or edit.step = t.step then t.queue
+                      when t.queue = (howdah.rules(t.kind, t.step)).queue
+                        or exists (select from howdah.kind k where k.name = t.kind and k.steps -> edit.step ? 'queue') then rules.queue
+                      else t.queue end,
          -- Another payload is another piece of work, with an idempotency key of its own.
          step_no = t.step_no + 1,
          attempt = case when t.status = 'failed' then t.attempt else 0 end, lost = case when t.status = 'failed' then t.lost else 0 end

@@ -43,7 +43,8 @@ begin
 
   -- The holder of the key may end between our look and our insert, or the other way round: look again until one holds.
   loop
-    select t.id, t.kind, t.status into live from howdah.task t where t.key = put.key;
+    select t.id, t.kind, t.status, t.children > 0 or exists (select from howdah.message m where m.task_id = t.id and m.type = 'eof') as has_family
+      into live from howdah.task t where t.key = put.key;
     if not found then
       insert into howdah.task (kind, queue, priority, run_at, payload, key, step)
       values (put.kind, put.queue, put.priority, due, put.payload, put.key, put.step)
@@ -56,13 +57,14 @@ begin
       return live.id;
     elsif put.on_conflict = 'skip' then
       return null;
-    elsif put.on_conflict = 'raise' or live.kind <> put.kind or live.status = 'running' then
+    elsif put.on_conflict = 'raise' or live.kind <> put.kind or live.status = 'running' or live.has_family then
       raise exception using errcode = 'HW006', detail = live.id::text,
         message = format('key %L is held by task %s (%s, %s)', put.key, live.id, live.kind, live.status),
         hint = case
           when put.on_conflict = 'raise' then 'Ask for on_conflict = return, skip or replace, or choose another key'
           when live.kind <> put.kind then 'on_conflict = replace takes a task of the same kind only'
-          else 'A running task cannot be replaced; try again when it has ended' end;
+          when live.status = 'running' then 'A running task cannot be replaced; try again when it has ended'
+          else 'It has children, and so cannot be replaced; cancel it, or try again when it has ended' end;
     else
       update howdah.task t
          set payload = put.payload, run_at = due, queue = put.queue, priority = put.priority, step = put.step, status = 'queued',

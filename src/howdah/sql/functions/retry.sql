@@ -19,11 +19,11 @@ begin
     return 'resumed';
   end if;
   -- Unless they are gone by hand: then nobody will wake it but you.
-  if live.status = 'suspended' and live.joining and exists (select from howdah.task c where c.parent = retry.id) then
+  if live.status = 'suspended' and live.joining and exists (select from howdah.task c where c.parent = retry.id and not c.told) then
     raise exception using errcode = 'HW005', message = format('task %s waits for %s of its children', retry.id, live.children),
       hint = 'It goes on by itself with the last of them; see: howdah ls --parent ' || retry.id;
   end if;
-  update howdah.task t set status = 'queued', run_at = least(t.run_at, howdah.now()) where t.id = retry.id;
+  update howdah.task t set status = 'queued', run_at = least(t.run_at, howdah.now()), children = case when t.joining then 0 else t.children end where t.id = retry.id;
   perform howdah.wake(live.queue);
   return 'due now';
 end

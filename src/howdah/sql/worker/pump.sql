@@ -29,6 +29,7 @@ declare
   got    json[] := '{}';
   full_lanes text[] := '{}';
   rest   record;
+  looks  boolean := pump.look;
   readers bigint[] := '{}';
 begin
   -- Locked against rescue, which would otherwise declare this worker dead between this look and the claim.
@@ -54,6 +55,7 @@ begin
     select * into rest from howdah.settle_rest(pump.worker, pump.transitions, pump.seq, pump.eager, pump.room);
     settled := settled || rest.settled;
     kept := rest.kept;
+    looks := looks or rest.due;
     got := coalesce(rest.taken, '{}');
     -- Of those that go on, most have no inbox.
     readers := rest.readers || array(select t.id from howdah.task t where t.id = any (kept) and t.inbox_seq > 0);
@@ -64,7 +66,7 @@ begin
   end if;
 
   -- Two rounds: each lane its share, then what is left of the room to whoever has more work and is below its own limit.
-  if pump.look and pump.room > cardinality(got) then
+  if looks and pump.room > cardinality(got) then
     cursors := '{}';
     for lane in
       select x.name, x.queue, x.kinds, x.cursors, r.round,
@@ -99,4 +101,4 @@ begin
 end
 $$;
 comment on function howdah.pump(uuid, bigint, bigint[], bigint[], jsonb, bigint[], bigint[], jsonb, jsonb, int, boolean, boolean, jsonb) is
-  'The worker''s round trip: settle done, gone (succeeded, nothing kept) and other transitions; say whether it is asleep; claim, if it is to look, up to room tasks from its lanes, a JSON array of {name, queue, kinds, share, limit, cursors}; eager = {queue: [kinds]}: begin what its messages wake at once. Returns the settled ids, those that go on at once under the next epoch (kept), the claimed tasks as JSON arrays [id, epoch, kind, queue, step, step_no, attempt, key, last_error, payload, parent], the inboxes of both as howdah.inboxes gives them, the cursors to pass next time, and the seconds until the next task is due. HW008: the lease is lost.';
+  'The worker''s round trip: settle done, gone (succeeded, nothing kept) and other transitions; say whether it is asleep; claim, if it is to look or something settled is due, up to room tasks from its lanes, a JSON array of {name, queue, kinds, share, limit, cursors}; eager = {queue: [kinds]}: begin what its messages wake at once. Returns the settled ids, those that go on at once under the next epoch (kept), the claimed tasks as JSON arrays [id, epoch, kind, queue, step, step_no, attempt, key, last_error, payload, parent], the inboxes of both as howdah.inboxes gives them, the cursors to pass next time, and the seconds until the next task is due. HW008: the lease is lost.';

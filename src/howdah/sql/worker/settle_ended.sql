@@ -22,14 +22,17 @@ begin
   end if;
   with asked as materialized (
     select x.id, x.epoch, case x."to" when 'succeeded' then 'succeeded' else 'cancelled' end as becomes, x.result, x.error, x.reason,
-           case x."to" when 'succeeded' then x.event else 'cancel' end as event, x.data, coalesce(x.gone, false) as gone, x.spawn, x.send
+           case x."to" when 'succeeded' then x.event else 'cancel' end as event, x.data, coalesce(x.gone, false) as gone, x.spawn, x.send, x.consumed
       from jsonb_to_recordset(settle_ended.transitions)
-           x (id bigint, epoch bigint, "to" text, result jsonb, error text, reason text, event text, data jsonb, gone boolean, spawn jsonb, send jsonb)
+           x (id bigint, epoch bigint, "to" text, result jsonb, error text, reason text, event text, data jsonb, gone boolean, spawn jsonb, send jsonb,
+              consumed bigint[])
      where x.id = any (settle_ended.ids)
   ), ended as (
     delete from howdah.task t using asked a
      where t.id = any (array[a.id]) and t.epoch = a.epoch and t.worker = settle_ended.worker
     returning t.*, a.becomes, a.result, a.gone, a.error as new_error, coalesce(a.reason, t.reason) as why, a.event, a.data, a.spawn, a.send
+  ), read as (
+    delete from howdah.message m using asked a where a.becomes = 'succeeded' and m.task_id = a.id and m.id = any (a.consumed)
   ), kept as (
     insert into howdah.archive (id, kind, queue, status, priority, run_at, step, payload, key, attempt, lost, epoch,
                                 worker, claimed_at, reason, progress, last_error, result, created_at, finished_at, parent)
@@ -46,7 +49,9 @@ begin
          jsonb_agg(e.send) filter (where e.send is not null and e.becomes = 'succeeded'),
          jsonb_agg(jsonb_build_object('id', e.id, 'parent', e.parent, 'told', e.told, 'status', e.becomes, 'result', e.result,
                                       'error', coalesce(e.why, e.new_error)) order by e.id) filter (where e.parent is not null),
-         array_agg(e.id) filter (where e.inbox_seq > 0), array_agg(e.id) filter (where e.becomes = 'cancelled')
+         array_agg(e.id) filter (where e.inbox_seq > 0),
+         -- Whoever asked for it has said whether its children go with it, and they have gone.
+         array_agg(e.id) filter (where e.becomes = 'cancelled' and e.cancel_at is null)
     into settled, spawned, letters, news, readers, orphans
     from ended e;
 end

@@ -9,14 +9,16 @@ create or replace function howdah.settle_moved(
   out others  bigint[],
   out spawned jsonb,
   out letters jsonb,
-  out news    jsonb
+  out news    jsonb,
+  out due     boolean
 )
 language plpgsql
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 declare
-  clock timestamptz := howdah.now();
+  clock  timestamptz := howdah.now();
+  queues text[];
 begin
   with asked as materialized (
     select x.id, x.epoch, x."to", x.payload, x.step, x.queue, x.delay, x.run_at, coalesce(x.attempts, 'keep') as attempts, x.error,
@@ -85,10 +87,14 @@ begin
          jsonb_agg(jsonb_build_object('parent', h.id, 'tasks', h.spawn)) filter (where h.spawns > 0 and h.becomes <> 'ended'),
          jsonb_agg(h.send) filter (where h.send is not null and h.becomes <> 'ended'),
          jsonb_agg(jsonb_build_object('id', h.id, 'parent', h.parent, 'told', false, 'status', 'failed', 'error', h.error))
-           filter (where h.becomes = 'failed' and h.parent is not null and not h.told)
-    into settled, kept, others, spawned, letters, news
+           filter (where h.becomes = 'failed' and h.parent is not null and not h.told),
+         coalesce(bool_or(h.becomes = 'queued' and h."to" = 'suspended'), false),
+         array_agg(distinct h.queue) filter (where h.becomes = 'queued' and h.queue is not null)
+    into settled, kept, others, spawned, letters, news, due, queues
     from held h;
+  -- Into another queue, whose workers know nothing of it, not even of when it is due.
+  perform howdah.wake(q) from unnest(queues) q;
 end
 $$;
 comment on function howdah.settle_moved(uuid, jsonb, bigint) is
-  'Those of the transitions after which a task lives on; see settle_rest. others: the ids that are this worker''s, and end.';
+  'Those of the transitions after which a task lives on; see settle_rest. others: the ids that are this worker''s, and end; due: whether one that was to sleep is due at once.';

@@ -10,7 +10,8 @@ create or replace function howdah.settle_rest(
   out settled bigint[],
   out kept    bigint[],
   out taken   json[],
-  out readers bigint[]
+  out readers bigint[],
+  out due     boolean
 )
 language plpgsql
 as $$
@@ -30,6 +31,7 @@ begin
   settled := moved.settled;
   kept := moved.kept;
   news := moved.news;
+  due := moved.due;
   -- Without ids it is all NULLs, and costs next to nothing.
   select * into ended from howdah.settle_ended(settle_rest.worker, settle_rest.transitions, moved.others);
   settled := settled || ended.settled;
@@ -52,4 +54,4 @@ begin
 end
 $$;
 comment on function howdah.settle_rest(uuid, jsonb, bigint, jsonb, int) is
-  'End attempts in any other way. transitions: a JSON array of {id, epoch, to, payload, step, queue, result, delay (seconds) or run_at, attempts (keep, unspent, reset), error, reason, event, data, gone, parent; consumed: [message ids], inbox_seq (when the inbox was read), spawn: [tasks, as howdah.spawn takes them], send: [{to, sender (itself), body}], joining}. to = running, with the number of the claim: go on at once under the next epoch. With eager and room, what the messages wake begins at once too. Returns the ids that were still this worker''s at this epoch, those of them that it keeps, and the tasks that it got besides, as pump returns them.';
+  'End attempts in any other way. transitions: a JSON array of {id, epoch, to, payload, step, queue, result, delay (seconds) or run_at, attempts (keep, unspent, reset), error, reason, event, data, gone, parent; consumed: [message ids], inbox_seq (when the inbox was read), spawn: [tasks, as howdah.spawn takes them], send: [{to, sender (itself), body}], joining}. to = running, with the number of the claim: go on at once under the next epoch. With eager and room, what the messages wake begins at once too. Returns the ids that were still this worker''s at this epoch, those of them that it keeps, the tasks that it got besides, as pump returns them, and whether one that was to sleep is due at once.';

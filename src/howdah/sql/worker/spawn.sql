@@ -1,6 +1,7 @@
 create or replace function howdah.spawn(families jsonb) returns void
 language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+-- The hash joins are among the CTEs: as loops they would be quadratic in the family.
+set enable_seqscan = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 declare
@@ -11,10 +12,11 @@ begin
      from (select distinct x ->> 'kind' as kind, x ->> 'step' as step
              from jsonb_array_elements(spawn.families) f, jsonb_array_elements(f -> 'tasks') x where x ->> 'queue' is null) x;
   with child as materialized (
-    select (f ->> 'parent')::bigint as parent, x.*
+    select (f ->> 'parent')::bigint as parent, x.*, e -> 'message' as message         -- a JSON null is a message too
       from jsonb_array_elements(spawn.families) f
-      cross join lateral jsonb_to_recordset(f -> 'tasks')
-           x (id bigint, kind text, step text, queue text, priority int, delay double precision, run_at timestamptz, payload jsonb, key text, message jsonb)
+      cross join lateral jsonb_array_elements(f -> 'tasks') e
+      cross join lateral jsonb_to_record(e)
+           x (id bigint, kind text, step text, queue text, priority int, delay double precision, run_at timestamptz, payload jsonb, key text)
   ), born as (
     insert into howdah.task (id, kind, step, queue, priority, run_at, payload, key, parent, inbox_seq)
     overriding system value

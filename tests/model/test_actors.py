@@ -1,0 +1,475 @@
+"""Random histories of families and inboxes: tasks that spawn, send, sleep and join, on workers whose messages are lost, late
+and repeated.
+
+After every step the tables are what `actor_oracle.py` says, message by message, and the invariants hold. HOWDAH_EXAMPLES
+makes it longer: HOWDAH_EXAMPLES=5000 pytest tests/model/test_actors.py
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize, invariant, precondition, rule
+
+from howdah import calls
+from howdah.errors import HowdahError, LeaseLost
+from model.actor_oracle import NEVER, Actor, ActorOracle, Change, Message, Refused
+from model.fleet import FATES, Fleet, Worker, run_histories
+from model.oracle import MAX_ATTEMPTS, Held
+from model.scene import EAGER, KINDS, claimed, lanes, mail, pairs, put
+
+ANYBODY = ["actor", "actor", "actor", "actor", "ghost", "plain", "timed"]
+# How an attempt ends: to, attempts, the rest, and whether it may have effects and consume.
+ENDS: dict[str, tuple[str, str, dict[str, Any], bool]] = {
+    "suspend": ("suspended", "reset", {}, True),
+    "doze": ("suspended", "reset", {"delay": 5}, True),
+    "sleep": ("queued", "reset", {"delay": 3}, True),
+    "go on": ("running", "reset", {}, True),
+    "join": ("suspended", "reset", {"joining": True}, True),
+    "done": ("succeeded", "keep", {}, True),
+    "retry": ("queued", "keep", {"delay": 2, "error": "oops"}, False),
+    "park": ("failed", "keep", {"error": "parked"}, False),
+    "cancelled": ("cancelled", "keep", {}, True),
+    "release": ("queued", "unspent", {}, False),
+}
+OFTEN = [*ENDS, "suspend", "suspend", "go on", "join", "join", "done"]
+MOSTLY = ["answered"] * 5 + FATES
+WHOM = [
+    "itself",
+    "parent",
+    "child",
+    "newborn",
+    "sibling",
+    "anybody",
+    "somebody gone",
+    *["asleep", "asleep", "running"] * 2,
+]
+
+
+class Actors(Fleet):
+    oracle: ActorOracle
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.oracle = ActorOracle(self.scene.clock)
+        self.numbers = 0
+        self.ids: list[int] = []  # reserved, for children: some are lower than their parents'
+
+    @initialize(kinds=st.lists(st.sampled_from(ANYBODY), min_size=2, max_size=3))
+    def begin(self, kinds: list[str]) -> None:
+        self.ids = self.scene.run(calls.reserve_ids(6))
+        for kind in kinds:
+            self.enqueue(kind, None, "return", 0)
+        self.register()
+        self.register()
+        self.request(self.workers[0], "answered", lambda seq: self.served(self.workers[0], seq, [], room=2))
+
+    # ── clients ──
+
+    @precondition(lambda self: len(self.oracle.live) < 5)
+    @rule(
+        kind=st.sampled_from(ANYBODY),
+        key=st.sampled_from([None, None, "a"]),
+        on_conflict=st.sampled_from(["return", "replace"]),
+        delay=st.sampled_from([0, 0, 7]),
+    )
+    def enqueue(self, kind: str, key: str | None, on_conflict: str, delay: int) -> None:
+        holder = self.oracle.holder(key)
+        due = self.scene.clock + timedelta(seconds=delay)
+        answer = self.answer(put(kind, key, on_conflict, delay=delay))
+        if holder is None:
+            self.oracle.enqueued(Actor(answer, kind, due, key=key))
+        elif on_conflict == "return":
+            assert answer == holder.id
+        elif holder.kind != kind or holder.status == "running":
+            assert answer == "KeyConflict"
+        else:
+            assert answer == holder.id
+            self.oracle.replaced(holder, {}, due, 0)
+
+    @rule(data=st.data(), to=st.sampled_from(["suspended", "running", "anybody"]))
+    def somebody_sends(self, data: st.DataObject, to: str) -> None:
+        those = self.those(to)
+        task_id = data.draw(st.sampled_from(those), "to") if those else self.any_task(data)
+        what = self.number()
+        answer = self.answer(calls.send(task_id, str(what)))
+        refusal = self.oracle.send(task_id, what)
+        if refusal is None:
+            assert self.scene.rows("select body from howdah.message where id = %s", answer) == [{"body": what}]
+        else:
+            assert answer == refusal
+
+    @rule(
+        data=st.data(), action=st.sampled_from(["cancel", "cancel alone", "retry", "alarm", *["resume", "pause"] * 3])
+    )
+    def somebody(self, data: st.DataObject, action: str) -> None:
+        if self.oracle.paused or action == "pause":
+            self.scene.run(calls.resume("default") if self.oracle.paused else calls.pause("default", None))
+            self.oracle.paused = not self.oracle.paused
+        elif action == "alarm":
+            assert tuple(self.scene.run(calls.wake_suspended())) == self.oracle.wake_suspended()
+        elif action == "resume":
+            self.scene.rows("update howdah.task set error = null where status = 'failed' returning id")
+            self.oracle.resume(list(self.oracle.live))
+        else:
+            task_id = self.any_task(data)
+            if action == "retry":
+                assert self.answer(calls.retry(task_id)) == self.oracle.retry(task_id)
+            else:
+                cascade = action == "cancel"
+                answer = self.answer(calls.cancel(task_id, None, cascade=cascade))
+                assert answer == self.oracle.cancel(task_id, cascade=cascade)
+
+    # ── workers ──
+
+    @precondition(lambda self: self.up(idle=True) and any(t.status == "queued" for t in self.oracle.live.values()))
+    @rule(data=st.data(), room=st.integers(0, 2))
+    def claim(self, data: st.DataObject, room: int) -> None:
+        self.round_trip(data, self.any_worker(data, idle=True), [], room=3 - room)
+
+    # Several rules, of which Hypothesis leaves out some, so that histories differ in what happens most.
+
+    @precondition(lambda self: self.holding())
+    @rule(data=st.data())
+    def poll(self, data: st.DataObject) -> None:
+        self.some_end(data, ["suspend", "suspend", "doze", "sleep"])
+
+    @precondition(lambda self: self.holding())
+    @rule(data=st.data())
+    def go_on(self, data: st.DataObject) -> None:
+        self.some_end(data, ["go on"])
+
+    @precondition(lambda self: self.holding())
+    @rule(data=st.data())
+    def join(self, data: st.DataObject) -> None:
+        self.some_end(data, ["join"])
+
+    @precondition(lambda self: self.holding())
+    @rule(data=st.data())
+    def end(self, data: st.DataObject) -> None:
+        self.some_end(data, ["done", "done", "cancelled"])
+
+    @precondition(lambda self: self.holding())
+    @rule(data=st.data())
+    def fail(self, data: st.DataObject) -> None:
+        self.some_end(data, ["retry", "park", "release"])
+
+    # A rule is drawn as often as it has names.
+    claim_more = claim_again = claim
+    poll_more = poll_again = poll
+    go_on_more = go_on
+    join_more = join
+
+    def some_end(self, data: st.DataObject, how: list[str]) -> None:
+        """One of them so, the others anyhow."""
+        worker = data.draw(st.sampled_from(self.holding()), "worker")
+        ended = data.draw(st.permutations(sorted(worker.held.items())), "ended")[: data.draw(st.integers(1, 3), "most")]
+        changes = [self.outcome(data, worker, held, OFTEN if n else how) for n, held in enumerate(ended)]
+        room = 3 - data.draw(st.integers(0, 3), "room")
+        eager, look, plainly = (data.draw(st.booleans(), name) for name in ("eager", "look", "plainly"))
+        self.round_trip(data, worker, changes, room=room, eager=eager, look=look, plainly=plainly)
+
+    def round_trip(self, data: st.DataObject, worker: Worker, changes: list[Change], **how: Any) -> None:
+        """What ended is settled, and what is due is claimed."""
+        for change in changes:
+            worker.began.pop(change["id"], None)  # its handler has ended; the task is held until that is answered
+        fate = data.draw(st.sampled_from(MOSTLY), "fate")
+        self.request(worker, fate, lambda seq: self.served(worker, seq, changes, **how))
+
+    def served(self, worker: Worker, seq: int, changes: list[Change], **how: Any) -> Callable[[], None]:
+        try:
+            got, letters = self.pump(worker, seq, changes, **how)
+        except Refused:
+            got, letters = self.one_by_one(worker, seq, changes)
+
+        def learn() -> None:
+            self.hold(worker, got)
+            worker.mail |= dict.fromkeys((task_id for task_id, _ in got), (0, [])) | letters
+            for change in changes:  # those that were stale are over as well
+                if worker.held.get(change["id"]) == change["epoch"]:
+                    del worker.held[change["id"]]
+
+        return learn
+
+    def pump(
+        self,
+        worker: Worker,
+        seq: int,
+        changes: list[Change],
+        *,
+        room: int = 0,
+        eager: bool = False,
+        look: bool = True,
+        plainly: bool = False,
+    ) -> tuple[list[Held], dict[int, Any]]:
+        """What is now the worker's, and what is in their inboxes; all of it compared. Raises Refused."""
+        call = calls.pump(
+            worker.id,
+            seq,
+            **self.settlement(changes, plainly=plainly, eager=eager),
+            lanes=lanes(room),
+            room=room,
+            look=look,
+            eager=EAGER if eager else None,
+        )
+        try:
+            reply = self.scene.run(call, worker.actor)
+        except LeaseLost:
+            raise
+        except HowdahError as refusal:
+            self.is_refused(refusal, worker, changes, seq=seq)
+        foretold = self.oracle.settle_all(worker.id, changes, seq=seq, eager=eager, room=room)
+        assert sorted(reply.settled) == foretold.settled, "a stale outcome counts, or one in time does not"
+        assert sorted(reply.kept or []) == foretold.kept
+        got = claimed(reply)
+        assert got[: len(foretold.begun)] == foretold.begun
+        left = room - len(foretold.begun) if look else 0
+        assert got[len(foretold.begun) :] == (self.oracle.claim(worker.id, seq, left) if left else [])
+        got += [(task_id, self.oracle.live[task_id].epoch) for task_id in foretold.kept]
+        self.count(got)
+        return got, self.letters(got, mail(reply))
+
+    def is_refused(self, refusal: HowdahError, worker: Worker, changes: list[Change], **more: Any) -> None:
+        """Raises Refused if the oracle agrees."""
+        try:
+            self.oracle.settle_all(worker.id, changes, **more)
+        except Refused as foretold:
+            assert str(foretold) == type(refusal).__name__
+            raise
+        raise AssertionError("refused for no reason") from refusal
+
+    def one_by_one(self, worker: Worker, seq: int, changes: list[Change]) -> tuple[list[Held], dict[int, Any]]:
+        """As worker/pump.py does it: whose effects cannot be has failed."""
+        got, letters = list[Held](), dict[int, Any]()
+        for change in changes:
+            try:
+                more = self.pump(worker, seq, [change])
+            except Refused:
+                end = {"to": "failed", "attempts": "keep", "error": "refused", "took": []}
+                more = self.pump(worker, seq, [{"id": change["id"], "epoch": change["epoch"]} | end])
+            got += more[0]
+            letters |= more[1]
+        return got, letters
+
+    @precondition(lambda self: any(w.held for w in self.workers))
+    @rule(data=st.data(), late=st.booleans())
+    def finish_with_sql_of_its_own(self, data: st.DataObject, late: bool) -> None:
+        worker = data.draw(st.sampled_from([w for w in self.workers if w.held]), "worker")
+        held = data.draw(st.sampled_from(sorted(worker.held.items())), "task")
+        change = self.outcome(data, worker, held, OFTEN)
+
+        def arrive() -> None:
+            row = json.dumps(self.settlement_row(change))
+            try:
+                settled = self.with_effect(worker, held, calls.settle_rest(worker.id, "[" + row + "]"))
+            except HowdahError as refusal:
+                try:
+                    self.is_refused(refusal, worker, [change])
+                except Refused:
+                    return
+            assert settled == bool(self.oracle.settle_all(worker.id, [change]).settled)
+            if worker.held.get(held[0]) == held[1]:
+                del worker.held[held[0]]
+
+        worker.began.pop(held[0], None)
+        self.dispatch("transaction", arrive, later=late)
+
+    # ── how attempts end ──
+
+    def outcome(self, data: st.DataObject, worker: Worker, held: Held, ways: list[str]) -> Change:
+        to, attempts, more, effective = ENDS[how := data.draw(st.sampled_from(ways), "how")]
+        task = self.oracle.live.get(held[0])
+        if how == "retry" and task is not None and task.attempt >= MAX_ATTEMPTS:
+            to, more = "failed", {"error": "oops"}
+        inbox_seq, letters = worker.mail.get(held[0], (0, []))
+        change: Change = {
+            "id": held[0],
+            "epoch": held[1],
+            "to": to,
+            "attempts": attempts,
+            "inbox_seq": inbox_seq,
+            "took": [],
+        }
+        change |= more
+        if not effective:
+            return change
+        if attempts == "reset":
+            change["payload"] = {"n": self.number()}
+        elif to == "succeeded":
+            change["result"] = self.number()
+        taken = letters[: data.draw(st.integers(0, len(letters)), "taken")]
+        if to != "cancelled":
+            change["consumed"] = [letter[0] for letter in taken]
+            change["took"] = [self.message(letter) for letter in taken]
+        if how == "join" or data.draw(st.integers(0, 2), "spawns") == 0:
+            change["spawn"] = [self.newborn(data) for _ in range(data.draw(st.integers(1, 2), "how many"))]
+        if len(self.oracle.live) >= 12:
+            change["spawn"] = []
+        sends = (
+            data.draw(st.lists(st.sampled_from(WHOM), max_size=2), "to whom")
+            if how != "done" or change.get("spawn")
+            else []
+        )
+        found = [self.whom(data, who, held[0], change) for who in sends]
+        change["send"] = [{"to": to, "sender": held[0], "body": self.number()} for to in found if to is not None]
+        return {
+            name: value for name, value in change.items() if value or name in ("epoch", "inbox_seq", "took", "payload")
+        }
+
+    def newborn(self, data: st.DataObject) -> dict[str, Any]:
+        if not self.ids:
+            self.ids = self.scene.run(calls.reserve_ids(6))
+        kind = data.draw(st.sampled_from(ANYBODY), "kind")
+        child = {"id": self.ids.pop(), "kind": kind, "queue": "default", "priority": 0, "payload": {}}
+        if "inbox" in KINDS[kind] and data.draw(st.booleans(), "first message"):
+            child["message"] = self.number()
+        if key := data.draw(st.sampled_from([None] * 19 + ["a"]), "key"):
+            child["key"] = key
+        return child
+
+    def whom(self, data: st.DataObject, who: str, sender: int, change: Change) -> int | None:
+        live, me = self.oracle.live, self.oracle.live.get(sender)
+        found: Iterable[int] = {
+            "itself": [sender],
+            "parent": [me.parent] if me is not None and me.parent is not None else [],
+            "child": [t.id for t in live.values() if t.parent == sender],
+            "newborn": [child["id"] for child in change.get("spawn", ())],
+            "sibling": [t.id for t in live.values() if me is not None and t.parent == me.parent and t.id != sender],
+            "anybody": live,
+            "asleep": self.those("suspended"),
+            "running": self.those("running"),
+            "somebody gone": self.oracle.accepted - live.keys(),
+        }[who]
+        # Mostly to those that listen.
+        listening = [t for t in found if t not in live or "inbox" in KINDS[live[t].kind]]
+        chosen = sorted(listening if data.draw(st.sampled_from([True] * 9 + [False]), "listening") else found)
+        return data.draw(st.sampled_from(chosen), "to") if chosen else None
+
+    def settlement_row(self, change: Change) -> dict[str, Any]:
+        task = self.oracle.live.get(change["id"])
+        row = {name: value for name, value in change.items() if name != "took"}
+        if task is not None:
+            row |= {"gone": KINDS[task.kind].get("keep", "") is None}
+            row |= {"parent": task.parent} if task.parent is not None else {}
+        return row
+
+    def settlement(self, changes: list[Change], *, plainly: bool, eager: bool) -> dict[str, Any]:
+        """As worker/settlement.py packs it: plain successes as arrays. It has them of children, too."""
+        packed: dict[str, Any] = defaultdict(list)
+        results = {}
+        for change in changes:
+            row = self.settlement_row(change)
+            more = change.get("spawn") or change.get("send") or (row.get("parent") and (eager or row["gone"]))
+            if change["to"] == "succeeded" and plainly and not more:
+                packed["gone" if row.get("gone") else "done"].append((change["id"], change["epoch"]))
+                results[change["id"]] = change.get("result")
+            else:
+                packed["transitions"].append(row)
+        arguments: dict[str, Any] = {name: pairs(packed[name]) for name in ("done", "gone") if name in packed}
+        if "transitions" in packed:
+            arguments["transitions"] = json.dumps(packed["transitions"])
+        return arguments | {"results": json.dumps(results)}
+
+    # ── what must hold after every step ──
+
+    @invariant()
+    def the_tables_are_as_foretold(self) -> None:
+        (row,) = self.scene.rows(
+            """select (select jsonb_agg(to_jsonb(t)) from howdah.task t) as tasks,
+                      (select jsonb_agg(to_jsonb(a)) from howdah.archive a) as archive,
+                      (select jsonb_agg(jsonb_build_array(m.task_id, m.sender, m.type, m.body) order by m.id) from howdah.message m) as messages,
+                      (select jsonb_agg(jsonb_build_array(f.task_id, f.epoch) order by 1) from howdah.test_effect f) as effects"""
+        )
+        found = {task["id"]: self.read_task(task) for task in row["tasks"] or []}
+        for task_id, task in self.oracle.live.items():
+            if task_id in found and task.status != "running":
+                found[task_id].claimed_at = task.claimed_at  # the last claim's, and nobody's business
+        assert found == self.oracle.live
+        inboxes: dict[int, list[Message]] = {task_id: [] for task_id in found}
+        for task_id, *letter in row["messages"] or []:
+            inboxes[task_id].append(self.message([0, *letter]))
+        assert {i: by_sender(inbox) for i, inbox in inboxes.items()} == {
+            i: by_sender(inbox) for i, inbox in self.oracle.inboxes.items()
+        }
+        archive = {task["id"]: task for task in row["archive"] or []}
+        assert archive.keys() == self.oracle.ended.keys()
+        for task_id, (status, task) in self.oracle.ended.items():
+            ended = archive[task_id] | {"last_error": short(archive[task_id]["last_error"])}
+            assert (ended["status"], ended["result"]) == (status, self.oracle.results[task_id])
+            for name in ("kind", "payload", "key", "step", "attempt", "lost", "epoch", "last_error", "parent"):
+                assert ended[name] == getattr(task, name), name
+        assert found.keys() | archive.keys() | self.oracle.forgotten == self.oracle.accepted, "lost, or invented"
+        assert {tuple(effect) for effect in row["effects"] or []} == self.effects
+        assert self.scene.breaches() == []
+
+    @invariant()
+    def nobody_sleeps_with_an_unseen_message(self) -> None:
+        for task in self.oracle.live.values():  # which are what the tables say
+            if task.status == "suspended" and not task.joining:
+                assert task.inbox_seq == self.oracle.seen[task.id]
+
+    # ── helpers ──
+
+    def holding(self) -> list[Worker]:
+        return [worker for worker in self.up(idle=True) if worker.held]
+
+    def those(self, status: str) -> list[int]:
+        return sorted(task.id for task in self.oracle.live.values() if task.status == status)
+
+    def number(self) -> int:
+        self.numbers += 1
+        return self.numbers
+
+    def any_task(self, data: st.DataObject) -> int:
+        gone = sorted(self.oracle.accepted - self.oracle.live.keys())[-2:]
+        return data.draw(st.sampled_from(sorted(self.oracle.live) * 3 + gone or sorted(self.oracle.accepted)), "task")
+
+    def letters(self, got: list[Held], found: dict[int, tuple[int, list[Any]]]) -> dict[int, tuple[int, list[Any]]]:
+        """What a reply brought of the inboxes: all that is in them."""
+        for task_id, _ in got:
+            task = self.oracle.live[task_id]
+            if task.inbox_seq == 0:
+                assert task_id not in found
+                continue
+            inbox_seq, letters = found[task_id]
+            assert inbox_seq == task.inbox_seq
+            assert by_sender(map(self.message, letters)) == by_sender(self.oracle.inboxes[task_id])
+        return found
+
+    def message(self, letter: list[Any]) -> Message:
+        """Of [id, sender, type, body]."""
+        _, sender, type_, body = letter
+        return Message(sender, body if type_ == "message" else (body["status"], body["result"], short(body["error"])))
+
+    def read_task(self, row: dict[str, Any]) -> Actor:
+        row |= {
+            "cancel": row["cancel_at"] is not None,
+            "error": short(row["error"]),
+            "last_error": short(row["last_error"]),
+        }
+        row["run_at"] = NEVER if row["run_at"] == "infinity" else datetime.fromisoformat(row["run_at"])
+        row["worker"] = row["worker"] and UUID(row["worker"])
+        row["claimed_at"] = row["claimed_at"] and datetime.fromisoformat(row["claimed_at"])
+        return Actor(**{name: row[name] for name in Actor.__dataclass_fields__})
+
+
+def by_sender(messages: Iterable[Message]) -> dict[int | None, list[Any]]:
+    """Their order is kept for each sender; between senders, there is none."""
+    found: dict[int | None, list[Any]] = defaultdict(list)
+    for message in messages:
+        found[message.sender].append(message.what)
+    return found
+
+
+def short(error: str | None) -> str | None:
+    return error and error.split(":")[0]
+
+
+def test_every_family_is_as_foretold(dsn: str) -> None:
+    run_histories(Actors, dsn, examples=150, steps=100)
