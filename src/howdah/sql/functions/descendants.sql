@@ -5,7 +5,7 @@ as $$
   with recursive family as (
     select t.id from howdah.task t where t.parent = any (descendants.ids)
     union
-    select t.id from family f join howdah.task t on t.parent = f.id
+    select t.id from family f join howdah.task t on t.parent = any (array[f.id])
   )
   select array(select id from family order by id)
 $$;
