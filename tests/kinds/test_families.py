@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from howdah import Action, Again, App, Cancel, Context, Done, Fail, Inbox, Join, Retry, Snooze, Task
-from howdah.errors import KeyConflict, TaskCancelled, TaskFailed, WrongStatus
+from howdah.errors import TaskCancelled, TaskFailed, WrongStatus
 from kinds.process_steps import serve
 from kinds.standing import asleep, events, stands
 from waiting import until
@@ -190,26 +190,6 @@ async def test_a_failure_after_the_join_is_retried_with_the_same_children(app: A
     assert len(await app.tasks(parent=task.id)) == 2
 
 
-async def test_children_that_ended_before_the_join_are_among_them(app: App, square: Any) -> None:
-    """Spawned before an Again, they were spawned before the Join too."""
-    looks: list[int] = []
-
-    @app.task()
-    async def parent(ctx: Context, spawned: bool = False, joined: bool = False) -> Any:
-        if joined:
-            return [child.result for child in ctx.children]
-        if not spawned:
-            await ctx.spawn(square, 3)
-            return Again(spawned=True)
-        looks.extend(message["id"] for message in await app.inbox(ctx.id))
-        # The second time, the end of the child was there when this attempt began.
-        return Snooze("5ms") if len(looks) < 2 else Join(spawned=True, joined=True)
-
-    task = await parent.enqueue()
-    async with app.worker():
-        assert await task.result("20s") == [9]
-
-
 async def test_more_children_than_one_page(app: App, square: Any) -> None:
     @app.task()
     async def total(ctx: Context, spawned: bool = False) -> Any:
@@ -287,23 +267,6 @@ async def test_the_last_child_wakes_the_parent_at_once(app: App, hold: Any) -> N
         await stands(task, "suspended")
         hold.release.set()
         assert await task.result("20s") == 2
-
-
-async def test_a_parent_is_not_replaced_under_its_children(app: App, hold: Any) -> None:
-    @app.task()
-    async def parent(ctx: Context) -> Join | None:
-        if not ctx.children:
-            await ctx.spawn(hold, 1)
-            return Join()
-        return None
-
-    task = await parent.using(key="one").enqueue()
-    async with app.worker():
-        await stands(task, "suspended")
-        with pytest.raises(KeyConflict, match="It has children, and so cannot be replaced"):
-            await parent.using(key="one", on_conflict="replace").enqueue()
-        hold.release.set()
-        await task.result("20s")
 
 
 async def test_the_children_of_a_cancelled_parent_are_cancelled(app: App, hold: Any) -> None:

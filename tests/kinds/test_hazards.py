@@ -165,6 +165,7 @@ async def test_steps_that_go_on_in_place_keep_the_limit_of_their_queue(app: App)
 
 
 @pytest.mark.parametrize("delay", [None, "300ms"])
+@pytest.mark.usefixtures("looks_only_when_told")
 async def test_a_step_in_another_queue_wakes_the_worker_of_that_queue(app: App, dsn: str, delay: str | None) -> None:
     machine = app.machine("order")
 
@@ -414,3 +415,38 @@ async def test_what_cannot_be_meant_is_refused_in_a_sentence(app: App) -> None:
     async with app.worker():
         await until(lambda: _status(app, task.id, "failed"), "it to be refused")
     assert "InvalidOption: ctx.send takes the id of a task" in ((await task.info()).error or "")
+
+
+async def test_a_child_may_be_spawned_by_the_name_of_a_kind_that_is_elsewhere(app: App, dsn: str) -> None:
+    @app.task()
+    async def parent(ctx: Context, asked: bool = False) -> Any:
+        if asked:
+            return [end.result for end in ctx.children]
+        await ctx.spawn("elsewhere", n=3)
+        return Join(True)
+
+    @app.task(retry=0)
+    async def mistaken(ctx: Context) -> None:
+        await ctx.spawn("nowhere")
+
+    async with App(dsn) as other:
+
+        @other.task()
+        async def elsewhere(n: int) -> int:
+            return n * 2
+
+        task, wrong = await parent.enqueue(), await mistaken.enqueue()
+        async with other.worker(), app.worker():
+            assert await task.result("30s") == [6]
+            await until(lambda: _status(app, wrong.id, "failed"), "the unknown kind to be refused")
+    assert "no handler for kind 'nowhere'" in ((await wrong.info()).error or "")
+
+
+def test_the_parameters_of_poll_the_other_way_round_are_refused(app: App) -> None:
+    with pytest.raises(InvalidOption, match="poll takes inbox, ctx"):
+
+        @app.actor("odd", inbox=int)
+        @dataclass
+        class Odd:
+            async def poll(self, inbox: Any, ctx: Any) -> Action:
+                return Suspend()

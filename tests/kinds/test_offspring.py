@@ -153,20 +153,6 @@ async def test_an_actor_may_be_spawned_without_a_message(app: App, nursery: Nurs
     assert nursery.ends[0].result == [5, parent.id]
 
 
-async def test_a_first_message_may_be_nothing(app: App, nursery: Nursery) -> None:
-    @app.actor("maybe", inbox=int | None)
-    @dataclass
-    class Maybe:
-        async def poll(self, ctx: Context, inbox: Inbox[int | None]) -> Action:
-            return Done(list(inbox)) if len(inbox) else Suspend()
-
-    nursery.spawns.append(lambda ctx: ctx.spawn(Maybe, None))
-    parent = await nursery.actor.enqueue()
-    async with app.worker():
-        await parent.result("20s")
-    assert nursery.ends[0].result == [None]
-
-
 async def test_the_id_is_known_at_once_and_can_be_sent_to_and_away_in_the_same_poll(app: App) -> None:
     @app.actor("echo", inbox=list[int])
     @dataclass

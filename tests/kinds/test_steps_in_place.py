@@ -15,12 +15,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from howdah import App, Client, Context, Done, Machine, Retry
+from howdah import App, Client, Context, Done, Machine, Retry, calls
+from howdah.calls import NewTask
 from howdah.db.line import Line
 from howdah.errors import TaskCancelled, TaskFailed
 from howdah.worker.lanes import Lanes
 from howdah.worker.settings import Settings
-from kinds.standing import asleep, events, stands
+from kinds.standing import events, stands
 from waiting import until, until_sync
 
 PROGRAM = Path(__file__).with_name("step_program.py")
@@ -204,31 +205,6 @@ async def test_a_worker_knows_the_queues_of_all_steps_from_the_start(app: App) -
     assert {lane["queue"] for lane in lanes} == {"plain", "heavy", "default"}
 
 
-async def test_a_step_that_moves_to_the_queue_of_another_worker_wakes_it(app: App, dsn: str) -> None:
-    machine = app.machine("build")
-
-    @machine.step
-    @dataclass
-    class Fetch:
-        async def run(self) -> Compile:
-            return Compile()
-
-    @machine.step(queue="heavy")
-    @dataclass
-    class Compile:
-        async def run(self) -> Done:
-            return Done("compiled")
-
-    async with app.worker(queues=["default"]), app.worker(queues=["heavy"]):
-        await asleep(app)
-        with psycopg.connect(dsn, autocommit=True) as listener:
-            listener.execute("listen howdah")
-            task = await machine.enqueue(Fetch())
-            assert await task.result("20s") == "compiled"
-            heard = {notice.payload for notice in listener.notifies(timeout=0)}
-    assert heard == {"wake default", "wake heavy"}
-
-
 # ── one commit between two steps ──
 
 
@@ -289,11 +265,16 @@ def test_a_killed_worker_costs_the_step_it_was_in_and_no_other(dsn: str, tmp_pat
         with (tmp_path / "said").open("ab") as said:
             return subprocess.Popen([sys.executable, str(PROGRAM), dsn], stdout=subprocess.DEVNULL, stderr=said)
 
+    def works() -> Any:
+        assert workers[0].poll() is None, (tmp_path / "said").read_text()
+        return client.kinds_sync()
+
     client = Client(dsn)
     workers = [start()]
     try:
-        until_sync(client.kinds_sync, "the first worker")
-        (task_id,) = client.run_sync(_enqueue_relay(str(tmp_path)))
+        until_sync(works, "the first worker")
+        relay = NewTask("relay", "", step="Start")
+        (task_id,) = client.run_sync(calls.enqueue_many(relay, json.dumps([{"folder": str(tmp_path)}])))
         until_sync(lambda: ran() == ["Start", "Middle"], "the second step")
         workers[0].kill()
         workers[0].wait()
@@ -314,13 +295,6 @@ def test_a_killed_worker_costs_the_step_it_was_in_and_no_other(dsn: str, tmp_pat
         ("step", "Finish"),
         ("end", "Finish"),
     ]
-
-
-def _enqueue_relay(folder: str) -> Any:
-    from howdah import calls
-    from howdah.calls import NewTask
-
-    return calls.enqueue_many(NewTask("relay", "", step="Start"), json.dumps([{"folder": folder}]))
 
 
 # ── effects ──

@@ -42,6 +42,7 @@ class Settled:
     settled: list[int] = field(default_factory=list)
     kept: list[int] = field(default_factory=list)  # gone on with their next step
     begun: list[Held] = field(default_factory=list)  # with the message that woke them
+    due: bool = False  # one that was to sleep is due at once
 
 
 class ActorOracle(Oracle):
@@ -90,6 +91,10 @@ class ActorOracle(Oracle):
             self._cancel_all(self.children([task_id]))
         return answer
 
+    def replaced(self, task: Task, payload: dict[str, Any], run_at: datetime, priority: int) -> None:
+        super().replaced(task, payload, run_at, priority)
+        self.live[task.id].joining = False
+
     def retry(self, task_id: int) -> str:
         task = self.live.get(task_id)
         if task is not None and task.status == "suspended":
@@ -98,9 +103,9 @@ class ActorOracle(Oracle):
             task.status = "queued"
         return super().retry(task_id)
 
-    def replaced(self, task: Task, payload: dict[str, Any], run_at: datetime, priority: int) -> None:
-        super().replaced(task, payload, run_at, priority)
-        self.live[task.id].joining = False
+    def has_family(self, task_id: int) -> bool:
+        ends = [message for message in self.inboxes[task_id] if isinstance(message.what, tuple)]
+        return bool(self.live[task_id].children or ends)
 
     # ── workers ──
 
@@ -132,6 +137,7 @@ class ActorOracle(Oracle):
         mine = sorted((c for c in changes if self.owned(worker, (c["id"], c["epoch"]))), key=lambda c: c["id"])
         answer.settled = [change["id"] for change in mine]
         goes = {change["id"]: self._where_to(self.live[change["id"]], change, seq) for change in mine}
+        answer.due = any(change["to"] == "suspended" and goes[change["id"]] == "queued" for change in mine)
         ends = {task_id for task_id, to in goes.items() if to in ("succeeded", "cancelled")}
         effective = [change for change in mine if goes[change["id"]] != "cancelled"]
         # Whether anybody else wants it cancelled: then all that it spawned was cancelled when that was said.

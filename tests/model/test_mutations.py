@@ -15,6 +15,7 @@ import pytest
 from howdah.db.pool import Database
 from howdah.errors import HowdahError
 from howdah.migrate import migrate, migrations, replaced
+from model import family_scenarios as families
 from model import scenarios as stories
 from model.scenarios import Scenario
 from model.scene import Scene
@@ -30,10 +31,11 @@ class Mutant(NamedTuple):
 MUTANTS = [
     Mutant("settle_done", "t.epoch = d.epoch", "true", stories.stale_epoch_of_the_same_worker),
     Mutant("settle_done", "t.worker = settle_done.worker", "true", stories.outcome_of_a_task_that_went_back),
-    Mutant("settle_rest", "t.epoch = a.epoch", "true", stories.stale_epoch_of_the_same_worker),
-    Mutant("settle_rest", "t.worker = settle_rest.worker", "true", stories.outcome_of_a_task_that_went_back),
-    Mutant("settle_rest", "a.\"to\" <> 'succeeded'", "true", stories.cancelled_while_it_ran),
-    Mutant("settle_rest", "t.cancel_at is not null and", "false and", stories.cancelled_while_it_ran),
+    Mutant("settle_moved", "t.epoch = a.epoch", "true", stories.stale_epoch_of_the_same_worker),
+    Mutant("settle_moved", "t.worker = settle_moved.worker", "true", stories.outcome_of_a_task_that_went_back),
+    Mutant("settle_moved", "when t.cancel_at is not null then 'ended'", "", stories.cancelled_while_it_ran),
+    Mutant("settle_ended", "case x.\"to\" when 'succeeded' then 'succeeded' else 'cancelled' end", "'cancelled'",
+           stories.cancelled_while_it_ran),
     Mutant("report", "t.epoch = r.epoch", "true", stories.stale_epoch_of_the_same_worker),
     Mutant("report", "t.worker = report.worker", "true", stories.outcome_of_a_task_that_went_back),
     Mutant("heartbeat", "w.status = 'live'", "true", stories.dead_worker_claims_and_renews),
@@ -43,7 +45,7 @@ MUTANTS = [
     Mutant("heartbeat", "attempt = greatest(t.attempt - 1, 0)", "attempt = t.attempt", stories.lost_reply_to_a_claim),
     Mutant("heartbeat", "t.cancel_at is null", "true", stories.cancelled_in_the_middle_of_a_heartbeat),
     Mutant("heartbeat", " skip locked", "", stories.beat_while_a_task_is_locked),
-    Mutant("leave", "x.cancel_at is null", "true", stories.leave_while_a_task_to_be_cancelled_is_locked),
+    Mutant("leave", " and x.cancel_at is null order by", " order by", families.leave_while_a_parent_is_locked),
     Mutant("pump", "w.status = 'live'", "true", stories.dead_worker_claims_and_renews),
     Mutant("pump", " for key share", "", stories.rescue_while_a_worker_claims),
     Mutant("claim", "t.status = 'queued' and ", "t.status in ('queued', 'running') and ", stories.live_worker_is_left_alone),
@@ -65,7 +67,7 @@ MUTANTS = [
            stories.dead_rows_stay_while_named),
     Mutant("put", "t.status <> 'running'", "true", stories.replace_meets_a_claim),
     Mutant("put", "on conflict (key) where key is not null do nothing", "", stories.same_key_twice),
-    Mutant("cancel", " for no key update", "", stories.cancel_meets_a_claim),
+    Mutant("cancel", "perform howdah.lock_tasks(family);", "", families.child_ends_while_its_parent_goes_to_sleep),
     Mutant("retry", " for no key update", "", stories.retry_meets_a_claim),
     Mutant("task_resume", "new.attempt := 0;", "", stories.parked_and_resumed),
     Mutant("0001_tables", "create unique index task_key", "create index task_key", stories.same_key_twice),
@@ -73,6 +75,106 @@ MUTANTS = [
            stories.tables_refuse_what_cannot_be),
     Mutant("0001_tables", "(status = 'failed') = (error is not null)", "true", stories.tables_refuse_what_cannot_be),
     Mutant("0001_tables", "cancel_at is null or status = 'running'", "true", stories.tables_refuse_what_cannot_be),
+
+    # A task sleeps only if nothing came since it looked, and whoever has something for it finds it awake or wakes it.
+    Mutant("settle_moved", "t.inbox_seq <> a.inbox_seq", "false", families.message_that_came_since_the_inbox_was_read),
+    Mutant("settle_moved", "t.inbox_seq <> a.inbox_seq", "exists (select from howdah.message m where m.task_id = t.id)",
+           families.message_that_came_since_the_inbox_was_read),
+    Mutant("settle_moved", "       for no key update of t\n", "", families.message_while_its_reader_goes_to_sleep),
+    Mutant("send", " for no key update", "", families.message_while_its_reader_goes_to_sleep),
+    Mutant("settle_rest", "exists (@.send) || ", "", families.message_of_a_task_while_its_reader_goes_to_sleep),
+    Mutant("settle_rest", "exists (@.parent) || ", "", families.child_ends_while_its_parent_goes_to_sleep),
+    Mutant("concerned", "jsonb_array_elements(x -> 'send') s", "jsonb_array_elements('[]') s",
+           families.message_of_a_task_while_its_reader_goes_to_sleep),
+    Mutant("concerned", "where x ? 'parent'", "where false", families.child_ends_while_its_parent_goes_to_sleep),
+    Mutant("cancel", "where t.id = cancel.id and t.parent is not null", "where false",
+           families.child_ends_while_its_parent_goes_to_sleep),
+    Mutant("lock_tasks", " for no key update", "", families.child_ends_while_its_parent_goes_to_sleep),
+    Mutant("wake_suspended", " skip locked", "", families.alarm_rings_while_somebody_sends),
+    Mutant("wake_suspended", " and t.run_at <= clock", "", families.alarm_rings_while_somebody_sends),
+
+    # Messages are there once, in order, for somebody.
+    Mutant("deliver", "if missing is not null then", "if false then", families.message_to_a_task_that_is_gone),
+    Mutant("deliver", "elsif deaf is not null then", "elsif false then", families.message_to_a_task_that_takes_none),
+    Mutant("deliver", "r.must_read and exists", "exists", families.end_of_a_child_is_told_to_whoever_it_is),
+    Mutant("deliver", "where p.must_read and not p.there", "where not p.there", families.end_of_a_child_is_told_to_whoever_it_is),
+    Mutant("deliver", "and p.there order by l.n", "order by l.n", families.end_of_a_child_is_told_to_whoever_it_is),
+    Mutant("deliver", "order by l.n", "order by l.n desc", families.messages_in_order),
+    Mutant("spawn", "if taken is not null then", "if false then", families.child_under_a_key_that_is_held),
+    Mutant("spawn", "(c.message is not null)::int", "0", families.messages_in_order),
+    Mutant("settle_moved", "m.task_id = h.id and ", "", families.what_is_consumed_is_named),
+    Mutant("settle_moved", " and m.id = any (h.consumed)", "", families.what_is_consumed_is_named),
+    Mutant("settle_ended", "m.task_id = a.id and ", "", families.what_was_read_at_the_end),
+    Mutant("settle_ended", " and m.id = any (a.consumed)", "", families.what_was_read_at_the_end),
+    Mutant("settle_done", "if readers is not null then", "if false then", families.what_nobody_will_read_is_forgotten),
+    Mutant("settle_rest", "if ended.readers is not null then", "if false then", families.what_nobody_will_read_is_forgotten),
+    Mutant("bury", "where gone.inbox_seq > 0", "where false", families.what_nobody_will_read_is_forgotten),
+
+    # What a transition carries is there with it, or not at all.
+    Mutant("settle_moved", "h.spawns > 0 and h.becomes <> 'ended'", "h.spawns > 0", families.cancelled_before_it_told_its_effects),
+    Mutant("settle_moved", "h.send is not null and h.becomes <> 'ended'", "h.send is not null",
+           families.cancelled_before_it_told_its_effects),
+    Mutant("settle_moved", "h.consumed is not null and h.becomes <> 'ended'", "h.consumed is not null",
+           families.cancelled_before_it_told_its_effects),
+    Mutant("settle_ended", "e.spawn is not null and e.becomes = 'succeeded'", "e.spawn is not null",
+           families.cancelled_before_it_told_its_effects),
+    Mutant("settle_ended", "e.send is not null and e.becomes = 'succeeded'", "e.send is not null",
+           families.cancelled_before_it_told_its_effects),
+    Mutant("settle_ended", "a.becomes = 'succeeded' and m.task_id", "m.task_id", families.cancelled_before_it_told_its_effects),
+    Mutant("settle_moved", "t.epoch = a.epoch", "true", families.stale_effects),
+    Mutant("settle_moved", "t.worker = settle_moved.worker", "true", families.stale_effects),
+
+    # A cancelled task takes its children with it, if whoever cancels it wants that.
+    Mutant("cancel", "cancel.cascade", "true", families.cancelled_with_all_that_it_spawned),
+    Mutant("cancel", "cancel.cascade", "false", families.cancelled_with_all_that_it_spawned),
+    Mutant("settle_ended", " and e.cancel_at is null", "", families.cancelled_with_all_that_it_spawned),
+    Mutant("settle_rest", "if ended.orphans is not null then", "if false then", families.cancelled_with_all_that_it_spawned),
+    Mutant("descendants", "where x.parent = f.id", "where false", families.cancelled_with_all_that_it_spawned),
+
+    # A parent knows how many of its children have not told their end.
+    Mutant("settle_moved", " and not h.told", "", families.child_that_is_parked_tells_once),
+    Mutant("settle_moved", "told = t.told or h.becomes = 'failed' and t.parent is not null", "told = t.told",
+           families.child_that_is_parked_tells_once),
+    Mutant("settle_done", "'told', d.told", "'told', false", families.child_that_is_parked_tells_once),
+    Mutant("settle_ended", "'told', e.told", "'told', false", families.child_that_is_parked_tells_once),
+    Mutant("bury", "'told', gone.told", "'told', false", families.child_that_is_parked_tells_once),
+    Mutant("bury", "where gone.parent is not null", "where false", families.child_that_is_parked_tells_once),
+    Mutant("ends", "not (x -> 'told')::boolean", "true", families.child_that_is_parked_tells_once),
+    Mutant("lose", " and not t.told", "", families.child_that_is_lost_again_and_again_tells_once),
+    Mutant("lose", "told = x.told or parks and x.parent is not null", "told = x.told",
+           families.child_that_is_lost_again_and_again_tells_once),
+    Mutant("deliver", "not t.joining or t.children <= r.fresh", "true", families.join_wakes_with_the_last_child),
+    Mutant("deliver", "t.children <= r.fresh", "t.children <= r.letters", families.join_wakes_with_the_last_child),
+    Mutant("deliver", "t.children <= r.fresh", "t.children <= 1", families.join_of_all_that_end_at_once),
+    Mutant("settle_moved", "t.children + a.spawns = 0", "t.children = 0", families.join_wakes_with_the_last_child),
+    Mutant("settle_moved", "t.children + a.spawns = 0", "false", families.join_of_nobody),
+    Mutant("retry", "live.status = 'suspended' and live.joining and exists", "false and exists", families.join_wakes_with_the_last_child),
+    Mutant("put", " or live.has_family", "", families.parent_is_not_replaced),
+    Mutant("put", "t.children > 0 or exists", "exists", families.parent_is_not_replaced),
+    Mutant("put", "t.children > 0 or exists (select from howdah.message m where m.task_id = t.id and m.type = 'eof')", "t.children > 0",
+           families.parent_is_not_replaced),
+    Mutant("lose", "where x.id = t.parent for no key update skip locked", "where x.id = t.parent for no key update",
+           families.rescue_of_a_child_whose_parent_is_locked),
+    Mutant("lose", "if not found and exists (select from howdah.task x where x.id = t.parent) then", "if false then",
+           families.rescue_of_a_child_whose_parent_is_locked),
+
+    # Going on in place, and beginning with a message, are claims like any other.
+    Mutant("settle_moved", "epoch = t.epoch + (h.becomes = 'running')::int", "epoch = t.epoch", families.going_on_in_place),
+    Mutant("settle_moved", "case h.becomes when 'running' then settle_moved.seq end", "case h.becomes when 'running' then t.claim_seq end",
+           families.going_on_in_place),
+    Mutant("settle_moved", "                     + (h.becomes = 'running')::int", "", families.going_on_in_place),
+    Mutant("settle_moved", "settle_moved.seq is null or ", "", families.going_on_where_it_may_not),
+    Mutant("settle_moved", " or exists (select from howdah.queue q where q.name = t.queue and q.paused)", "",
+           families.going_on_where_it_may_not),
+    Mutant("deliver", "epoch = t.epoch + p.begins::int", "epoch = t.epoch", families.beginning_with_a_message),
+    Mutant("deliver", "attempt = t.attempt + p.begins::int", "attempt = t.attempt", families.beginning_with_a_message),
+    Mutant("deliver", "when p.begins then deliver.seq", "when p.begins then 0", families.beginning_with_a_message),
+    Mutant("deliver", " <= deliver.room as begins", " > 0 as begins", families.beginning_with_a_message),
+    Mutant("deliver", "coalesce(deliver.eager -> t.queue ? t.kind, false)", "deliver.eager is not null",
+           families.not_beginning_with_a_message),
+    Mutant("deliver", "and not exists (select from howdah.queue q where q.name = t.queue and q.paused) as mine", "as mine",
+           families.not_beginning_with_a_message),
+    Mutant("deliver", "a.wakes and a.mine and count", "a.mine and count", families.not_beginning_with_a_message),
 ]  # fmt: skip
 
 UNNEEDED = {
@@ -86,6 +188,20 @@ UNNEEDED = {
     ("rescue", "gone as materialized", "gone as"): "a CTE with row locks is never inlined",
     ("leave", " and w.status = 'live'", ""): "what a dead worker still owns may as well go back by its own leave",
     ("lose", " and x.epoch = lose.epoch", ""): "rescue takes whatever a dead or overdue worker owns in the same moment",
+    (
+        "settle_ended",
+        "t.epoch = a.epoch and t.worker = settle_ended.worker",
+        "true",
+    ): "settle_moved has just looked, and locked",
+    ("send", "if not found then", "if false then"): "deliver says so too, but not how the task ended",
+    ("cancel_one", " for no key update", ""): "whoever calls has locked what it cancels",
+    (
+        "deliver",
+        "greatest(t.children - p.fresh, 0)",
+        "t.children - p.fresh",
+    ): "no child tells twice, unless the counter was changed by hand",
+    ("settle_moved", "asked as materialized", "asked as"): "a function that is scanned once",
+    ("wake_suspended", "due as materialized", "due as"): "a CTE with row locks is never inlined",
 }
 SCENARIOS = [*dict.fromkeys(mutant.noticed_by for mutant in MUTANTS), stories.rescue_while_a_worker_renews]
 

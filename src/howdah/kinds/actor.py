@@ -49,11 +49,12 @@ class ActorKind:
                 f"{name}: an actor runs on the loop or in a thread", hint="Spawn a task with executor='process'"
             )
         self._names = _parameters(poll)
-        if len(self._names) != 2:
+        if len(self._names) != 2 or self._names == ["inbox", "ctx"]:
             raise InvalidOption(
                 f"{name}.poll takes {', '.join(self._names) or 'nothing'}",
                 hint="Write: async def poll(self, ctx, inbox) -> Action",
             )
+        inbox = getattr(inbox, "__value__", inbox)  # type Messages = Add | EOF
         members = typing.get_args(inbox) or (inbox,)
         self.takes_eof = EOF in members
         self.messages = None if inbox is None or inbox is EOF else Messages.of(inbox, name=name, leave_out=(EOF,))

@@ -7,12 +7,15 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from howdah import calls
 from howdah.db.line import Line
 from howdah.enqueue import Bound, newborn
-from howdah.errors import InvalidOption, shown
+from howdah.errors import InvalidOption, InvalidPayload, shown
 from howdah.kinds.registry import Registry
-from howdah.options import Options
+from howdah.options import Options, check_name
+from howdah.payload import encode_message, plain_json
 
 _FEWEST, _MOST = 10, 1000
 
@@ -45,9 +48,27 @@ class Family:
         if isinstance(kind, Bound):
             return kind.newborn(args, kwargs)  # pyright: ignore[reportUnknownMemberType]
         if isinstance(kind, str):
-            known = self._registry.get(kind)
-            return newborn(known, known.born(args, kwargs), Options())
+            known = self._registry.find(kind)
+            return (
+                _unknown(kind, args, kwargs) if known is None else newborn(known, known.born(args, kwargs), Options())
+            )
         raise InvalidOption(
             f"ctx.spawn takes a task, an actor, a machine or the name of one, not {shown(kind)}",
             hint="Write ctx.spawn(welcome, 42)",
         )
+
+
+def _unknown(kind: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """A child whose code is elsewhere: its arguments or state by name, and for an actor its first message.
+
+    Its worker checks them; the database knows the kind, or refuses it when the parent's attempt commits.
+    """
+    if len(args) > 1:
+        raise InvalidPayload(f"{kind}: spawned by name, a task takes its arguments by name, not {shown(args[1])}")
+    row: dict[str, Any] = {
+        "kind": check_name(kind, "kind"),
+        "payload": msgspec.Raw(plain_json(dict(kwargs), kind).encode()),
+    }
+    if args:
+        row["message"] = msgspec.Raw(encode_message(args[0]).encode())
+    return row

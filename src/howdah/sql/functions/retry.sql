@@ -23,7 +23,10 @@ begin
     raise exception using errcode = 'HW005', message = format('task %s waits for %s of its children', retry.id, live.children),
       hint = 'It goes on by itself with the last of them; see: howdah ls --parent ' || retry.id;
   end if;
-  update howdah.task t set status = 'queued', run_at = least(t.run_at, howdah.now()), children = case when t.joining then 0 else t.children end where t.id = retry.id;
+  update howdah.task t
+     set status = 'queued', run_at = least(t.run_at, howdah.now()),
+         children = case when live.status = 'suspended' and live.joining then 0 else t.children end
+   where t.id = retry.id;
   perform howdah.wake(live.queue);
   return 'due now';
 end
