@@ -187,7 +187,7 @@ async def test_the_id_is_known_at_once_and_can_be_sent_to_and_away_in_the_same_p
 
 
 WRONG: dict[str, tuple[Spawn, str]] = {
-    "unknown kind": (lambda ctx: ctx.spawn("squares", 3), "UnknownKind: no handler for kind 'squares'; known here: "),
+    "unknown kind": (lambda ctx: ctx.spawn("squares", 3), "UnknownKind: no handler for kind 'squares'; known kinds: "),
     "no kind": (lambda ctx: ctx.spawn(7), "ctx.spawn takes a task, an actor, a machine or the name of one, not 7"),
     "bad argument": (lambda ctx: ctx.spawn("square", "three"), "InvalidPayload: square: n: expected int, got str"),
     "missing argument": (lambda ctx: ctx.spawn("square"), "InvalidPayload: square: missing argument n"),
