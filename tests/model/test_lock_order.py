@@ -5,24 +5,36 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
 
 from howdah import calls
+from howdah.calls import Call
 from howdah.db.pool import run_on_sync
 from howdah.errors import WrongStatus
-from model.scene import Scene, done, pairs, transition, until_blocked_or_done
+from model.scene import Scene, done, pairs, put, settle, transition, until_blocked_or_done
 
 Start = Callable[[str, Callable[[psycopg.Connection[Any]], Any]], Future[Any]]
 
 
 @pytest.fixture
 def scene(dsn: str) -> Iterator[Scene]:
+    """One in which a deadlock is found at once, and not forgiven."""
     opened = Scene(dsn)
+    (name,) = opened.rows("select current_database() as name")
+    opened.conn().execute(f"alter database {name['name']} set deadlock_timeout = '20ms'".encode())
     yield opened
     opened.close()
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        others = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+        while conn.execute(others).fetchone() != (0,):  # each tells its numbers when it goes
+            pass
+        deadlocks = conn.execute("select deadlocks from pg_stat_database where datname = current_database()").fetchone()
+    assert deadlocks == (0,)
 
 
 @pytest.fixture
@@ -129,3 +141,210 @@ def test_a_long_reader_of_the_archive_keeps_new_partitions_waiting_and_nobody_el
     making.exception(30)
     looking.result(30)
     assert not jammed, "nobody can ask for an outcome until the reader ends"
+
+
+# ── families ──
+
+
+def asks(call: Call[Any]) -> Callable[[psycopg.Connection[Any]], Any]:
+    return lambda conn: run_on_sync(conn, call)
+
+
+@contextmanager
+def nobody_writes_events(scene: Scene) -> Iterator[None]:
+    """Whoever has something for a task's history stops there, with all its locks."""
+    conn = scene.conn("blocker")
+    conn.execute("begin; lock table howdah.event in share mode")
+    yield
+    conn.execute("commit")
+
+
+@contextmanager
+def holding(scene: Scene, task_id: int) -> Iterator[None]:
+    """This task's row is locked."""
+    conn = scene.conn("holder")
+    conn.execute("begin")
+    conn.execute("select from howdah.task where id = %s for no key update", [task_id])
+    yield
+    conn.execute("commit")
+
+
+def letter(sender: int, to: int) -> dict[str, Any]:
+    return {"to": to, "sender": sender, "body": 1}
+
+
+def actors(scene: Scene, count: int) -> list[tuple[UUID, tuple[int, int]]]:
+    """So many that run, each on a worker of its own."""
+    for _ in range(count):
+        scene.put("actor")
+    workers = [scene.register() for _ in range(count)]
+    return [(worker, scene.claim(worker, room=1)[0]) for worker in workers]
+
+
+def generations(scene: Scene, *ids: int) -> list[tuple[UUID, tuple[int, int]]]:
+    """A task, its child, the child's child …, each on a worker of its own; as many as there are ids, and one more."""
+    scene.put("actor")
+    line: list[tuple[UUID, tuple[int, int]]] = []
+    for task_id in (*ids, None):
+        worker = scene.register()
+        (held,) = scene.claim(worker)
+        line.append((worker, held))
+        if task_id is not None:
+            change = transition(held, "running", "reset", spawn=[{"id": task_id, "kind": "actor", "payload": {}}])
+            scene.run(settle(worker, [change], seq=2))
+            line[-1] = (worker, (held[0], 2))
+    return line
+
+
+# Children may have lower ids than their parents: ids are reserved in blocks.
+@pytest.fixture(params=[(21, 22), (22, 21), (1 << 40, (1 << 40) + 1), ((1 << 40) + 1, 1 << 40), (21, 1 << 40)])
+def three(request: pytest.FixtureRequest, scene: Scene) -> list[tuple[UUID, tuple[int, int]]]:
+    """Parent, child and grandchild."""
+    return generations(scene, *request.param)
+
+
+def test_actors_send_to_each_other_at_the_same_time(scene: Scene, start: Start) -> None:
+    """First to second and fourth to third in one pump; second to fourth and third to first in another."""
+    one, two = scene.register(), scene.register()
+    for _ in range(4):
+        scene.put("actor")
+    (first,), (second, third), (fourth,) = (
+        scene.claim(one, room=1),
+        scene.claim(two, room=2),
+        scene.claim(one, 2, room=1),
+    )
+
+    def pump(worker: UUID, *letters: tuple[tuple[int, int], tuple[int, int]]) -> Future[Any]:
+        sends = [
+            transition(sender, "suspended", "reset", event="sent", send=[letter(sender[0], to[0])])
+            for sender, to in letters
+        ]
+        return start(str(worker), asks(settle(worker, sends)))
+
+    with nobody_writes_events(scene):
+        pumps = [pump(one, (first, second), (fourth, third)), pump(two, (second, fourth), (third, first))]
+    assert [sorted(pump.result(30).settled) for pump in pumps] == [[first[0], fourth[0]], [second[0], third[0]]]
+    assert {row["inbox_seq"] for row in scene.rows("select inbox_seq from howdah.task")} == {1}
+    assert {row["status"] for row in scene.rows("select status from howdah.task")} == {"queued"}
+
+
+def test_a_child_ends_while_its_parent_sends_to_it(scene: Scene, start: Start, three: Any) -> None:
+    (one, parent), (two, child), _ = three
+    with nobody_writes_events(scene):
+        sends = transition(parent, "suspended", "reset", event="sent", send=[letter(parent[0], child[0])])
+        sending = start("parent", asks(settle(one, [sends])))
+        ending = start("child", asks(settle(two, [transition(child, "succeeded", event="done", parent=parent[0])])))
+    assert sending.result(30).settled == [parent[0]]
+    assert ending.result(30).settled == [child[0]]
+    row = scene.task(parent[0])
+    assert (row["status"], row["children"], row["inbox_seq"]) == ("queued", 0, 1)
+
+
+def test_a_parent_sends_to_a_child_that_is_ending(scene: Scene, start: Start, three: Any) -> None:
+    (one, parent), (two, child), _ = three
+    with nobody_writes_events(scene):
+        ending = start(
+            "child", asks(settle(two, [transition(child, "failed", event="no", error="no", parent=parent[0])]))
+        )
+        sends = transition(parent, "suspended", "reset", event="sent", send=[letter(parent[0], child[0])])
+        sending = start("parent", asks(settle(one, [sends])))
+    assert ending.result(30).settled == [child[0]]
+    assert sending.result(30).settled == [parent[0]]
+    assert scene.task(parent[0])["status"] == "queued", "it has not seen the end"
+
+
+@pytest.mark.parametrize("first", ["cancel", "end"])
+def test_a_family_is_cancelled_while_a_grandchild_ends(scene: Scene, start: Start, three: Any, first: str) -> None:
+    (_, parent), (_, child), (worker, grandchild) = three
+    end = transition(grandchild, "succeeded", event="done", parent=child[0])
+    both = {
+        "cancel": lambda: start("operator", asks(calls.cancel(parent[0], None))),
+        "end": lambda: start("worker", asks(settle(worker, [end]))),
+    }
+    with nobody_writes_events(scene), holding(scene, parent[0] if first == "cancel" else child[0]):
+        under_way = {name: both[name]() for name in (first, *(both.keys() - {first}))}
+    assert under_way["cancel"].result(30) == "running"
+    assert under_way["end"].result(30).settled == [grandchild[0]]
+    assert scene.messages(child[0])[-1][2]["status"] == "succeeded"
+
+
+def test_a_family_grows_while_somebody_waits_to_cancel_it(scene: Scene, start: Start) -> None:
+    """The newborn has a lower id than those that the canceller holds by then, and ends at once."""
+    (one, parent), (two, child) = generations(scene, 1 << 40)
+    newborn = {"id": 21, "kind": "actor", "payload": {}}
+    with holding(scene, child[0]):
+        with nobody_writes_events(scene):
+            spawns = transition(parent, "suspended", "reset", event="spawned", spawn=[newborn])
+            spawning = start("parent", asks(settle(one, [spawns])))
+            cancelling = start("operator", asks(calls.cancel(parent[0], None)))
+        assert spawning.result(30).settled == [parent[0]]
+        (held,) = scene.claim(two, seq=2)
+        until_blocked_or_done(scene.conn(), scene.conn("operator").info.backend_pid, cancelling)
+        ending = start("newborn", asks(settle(two, [transition(held, "succeeded", parent=parent[0])])))
+    assert cancelling.result(30) == "cancelled"
+    assert ending.result(30).settled == [21]
+
+
+def test_one_cancels_itself_while_its_child_sends_to_its_neighbour(scene: Scene, start: Start, three: Any) -> None:
+    """The neighbour is settled in the same pump as the parent."""
+    (one, parent), (two, child), _ = three
+    scene.put("actor", priority=9)
+    (neighbour,) = scene.claim(one, seq=3)
+    with nobody_writes_events(scene):
+        changes = [transition(parent, "cancelled"), transition(neighbour, "queued", "reset", event="on")]
+        pumping = start("pump", asks(settle(one, changes)))
+        sends = transition(
+            child, "queued", "reset", event="sent", parent=parent[0], send=[letter(child[0], neighbour[0])]
+        )
+        sending = start("child", asks(settle(two, [sends])))
+    assert sorted(pumping.result(30).settled) == sorted([parent[0], neighbour[0]])
+    assert sending.result(30).settled == [child[0]]
+    assert scene.task(child[0])["status"] == "cancelled"
+
+
+def test_a_child_is_rescued_while_somebody_cancels_its_family(scene: Scene, start: Start, three: Any) -> None:
+    """The canceller has the parent and waits for the child; rescue has the child."""
+    (one, parent), (two, child), (three_, grandchild) = three
+    scene.move(31)
+    for worker, held in ((one, parent), (three_, grandchild)):
+        scene.run(calls.heartbeat(worker, [held], 2))
+    with nobody_writes_events(scene), holding(scene, grandchild[0]):
+        cancelling = start("operator", asks(calls.cancel(parent[0], None)))
+        rescuing = start("rescue", asks(calls.rescue()))
+    assert cancelling.result(30) == "running"
+    assert rescuing.result(30).dead == 1
+    scene.run(calls.rescue())
+    assert scene.task(child[0])["status"] in ("queued", "cancelled")
+
+
+def test_a_worker_leaves_while_the_parent_of_its_task_is_cancelled_after_another(scene: Scene, start: Start) -> None:
+    """It gives back a cancelled child, whose parent is told, and a task between the two."""
+    (_, parent), (worker, child) = generations(scene, 21)
+    scene.put("actor", priority=9)
+    (other,) = scene.claim(worker, seq=3)
+    scene.run(calls.cancel(child[0], None))
+    with holding(scene, other[0]):
+        leaving = start("leave", asks(calls.leave(worker)))
+        cancelling = start("operator", asks(calls.cancel(parent[0], None, cascade=False)))
+        assert ends(cancelling), "who leaves has the parent before it has all of its own"
+    leaving.result(30)
+    scene.run(calls.rescue())
+    assert [scene.task(task_id)["status"] for task_id in (child[0], other[0])] == ["cancelled", "queued"]
+
+
+def test_children_under_the_same_keys(scene: Scene, start: Start) -> None:
+    """Two parents spawn them the other way round; each waits in the middle for a key that somebody gives back."""
+    (one, first), (two, second) = actors(scene, 2)
+    for name in ("m", "n"):
+        scene.conn(name).execute("begin")
+        run_on_sync(scene.conn(name), put("plain", name, "raise"))
+
+    def spawn(worker: UUID, held: tuple[int, int], *keys: str) -> Future[Any]:
+        change = transition(held, "queued", "reset", spawn=[scene.newborn(key=key) for key in keys])
+        return start(str(worker), asks(settle(worker, [change])))
+
+    spawning = [spawn(one, first, "a", "m", "b"), spawn(two, second, "b", "n", "a")]
+    for name in ("m", "n"):
+        scene.conn(name).execute("rollback")
+    answers = [spawn.exception(30) for spawn in spawning]
+    assert sorted(type(answer).__name__ for answer in answers) == ["KeyConflict", "NoneType"]
