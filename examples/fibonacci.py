@@ -47,6 +47,10 @@ class Fibonacci:
         return Done(result)
 
 
+def start_worker() -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, __file__, "worker", app.dsn])
+
+
 async def count(question: str) -> int:
     async with app.transaction() as conn:
         row: Any = await (await conn.execute(question.encode())).fetchone()
@@ -59,9 +63,10 @@ async def main(n: int = 10) -> None:
         task = await Fibonacci.enqueue()
         await task.send(n)
         # Usually that is `howdah worker examples/fibonacci.py:app`, on as many machines as you like.
-        workers = [subprocess.Popen([sys.executable, __file__, "worker", app.dsn]) for _ in range(3)]
+        workers = [start_worker() for _ in range(3)]
         try:
-            while await count("SELECT count(*) FROM howdah.archive WHERE kind = 'fibonacci'") < before + n:
+            ended = "SELECT count(*) FROM howdah.archive WHERE kind = 'fibonacci'"
+            while await count(ended) < before + n:  # noqa: ASYNC110  (other processes do the work)
                 await asyncio.sleep(0.01)
             workers[0].send_signal(signal.SIGKILL)
             result = await task.result(timeout="2m")

@@ -45,7 +45,7 @@ async def main() -> None:
                 row = await task.info()
                 print(f"{row.status} at {row.step} after {row.attempt} attempts: {(failed.error or '').split(':')[0]}")
 
-            name.write_text("Fred")  # noqa: ASYNC240  (mend the world, …)
+            name.write_text("Fred")  # mend the world, …
             async with app.transaction() as conn:  # … and clear the error, as you would in psql
                 await conn.execute("UPDATE howdah.task SET error = NULL WHERE kind = 'greeter' AND status = 'failed'")
             await task.result(timeout="30s")

@@ -304,7 +304,7 @@ def test_one_cancels_itself_while_its_child_sends_to_its_neighbour(scene: Scene,
 
 def test_a_child_is_rescued_while_somebody_cancels_its_family(scene: Scene, start: Start, three: Any) -> None:
     """The canceller has the parent and waits for the child; rescue has the child."""
-    (one, parent), (two, child), (three_, grandchild) = three
+    (one, parent), (_two, child), (three_, grandchild) = three
     scene.move(31)
     for worker, held in ((one, parent), (three_, grandchild)):
         scene.run(calls.heartbeat(worker, [held], 2))
