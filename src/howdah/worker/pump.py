@@ -21,9 +21,8 @@ from howdah.db.failures import passes
 from howdah.db.line import Line
 from howdah.db.pool import Database
 from howdah.durations import in_words
-from howdah.errors import HowdahError, LeaseLost
+from howdah.errors import LeaseLost
 from howdah.inbox import Mail
-from howdah.kinds import ending
 from howdah.outcomes import Transition
 from howdah.telemetry import AttemptEnded, tell
 from howdah.worker.attempt import Attempt, Why
@@ -33,12 +32,10 @@ from howdah.worker.lanes import Lanes
 from howdah.worker.lease import Lease, awake_clock
 from howdah.worker.service import Service
 from howdah.worker.settlement import Ended, next_step, read_inboxes, settlement
+from howdah.worker.stragglers import Stragglers
 
 log = logging.getLogger("howdah.worker")
 _claimed = msgspec.json.Decoder(list[ClaimedTask])
-
-# How long a task whose row is locked waits before it is tried again.
-_LOCKED_FOR = 2.0
 
 
 class Pump(Service):
@@ -76,8 +73,7 @@ class Pump(Service):
         self._in_processes = 0
         self._ended: list[Ended] = []
         self._under_way = 0  # ended, and sent in a request that has no answer yet
-        self._locked: list[Ended] = []  # their rows are held by somebody's open transaction
-        self._locked_until = 0.0
+        self._stragglers = Stragglers(self._settle_alone, self._let_go)
         self.stopping = False
         self.idle = asyncio.Event()
         self.suspended: Callable[[], None] = lambda: None  # called when a task was suspended until a time
@@ -115,25 +111,18 @@ class Pump(Service):
     @property
     def busy(self) -> bool:
         """Whether something runs, or has ended and is not in the database yet."""
-        return bool(self.running or self._starting or self._ended or self._under_way or self._locked)
+        return bool(self.running or self._starting or self._ended or self._under_way or self._stragglers)
 
     # ── the loop ──
 
     async def turn(self) -> float | None:
         if not self._lease.trust:
             raise LeaseLost("the lease was lost" if self._lease.lost else "the lease may be over")
-        if self._locked and time.monotonic() >= self._locked_until:
-            locked, self._locked = self._locked, []
-            self._under_way = len(locked)
-            try:
-                await self._one_by_one(locked)
-            finally:
-                self._under_way = 0
+        if locked := self._stragglers.take_due():
+            await self._one_by_one(locked)
         rest = await self._round()
-        if self._locked:
-            until = max(self._locked_until - time.monotonic(), 0)
-            rest = until if rest is None else min(rest, until)
-        return rest
+        until = self._stragglers.rest()
+        return rest if until is None else until if rest is None else min(rest, until)
 
     async def _round(self) -> float | None:
         batch, self._ended = self._ended, []
@@ -390,52 +379,15 @@ class Pump(Service):
         )
 
     async def _one_by_one(self, batch: list[Ended]) -> None:
-        """One row that the database refuses must not fail its neighbours: settle each alone, park the bad one.
-
-        One whose row is locked is tried again later, and does not hold up the others.
-        """
-        held_up: set[int] = set()  # rows, one of which somebody holds
-        while batch:
-            ended = batch.pop()
-            if held_up and held_up & _rows(ended):
-                self._locked.append(ended)
-                continue
-            try:
-                try:
-                    await self._settle_alone(ended)
-                except LeaseLost:
-                    raise
-                except (psycopg.Error, HowdahError) as error:
-                    if passes(error):
-                        raise
-                    ended.transition = self._refused(ended, error)
-                    await self._settle_alone(ended)
-            except psycopg.errors.LockNotAvailable:
-                held_up |= _rows(ended)
-                self._locked.append(ended)
-                self._locked_until = time.monotonic() + _LOCKED_FOR
-            except LeaseLost:
-                raise
-            except Exception as error:
-                if passes(error):
-                    self._ended += [*batch, ended]
-                    raise
-                log.exception("task %d cannot be settled at all; it goes back", ended.attempt.task.id)
-                self._let_go(ended.attempt.task)
-
-    def _refused(self, ended: Ended, error: psycopg.Error | HowdahError) -> Transition:
-        """What the attempt ends with instead. An effect that cannot be, as a message to a task that is gone, failed it."""
-        if ended.transition.effects and isinstance(error, HowdahError):
-            return ending.of_error(ended.attempt.task, ended.attempt.kind.defaults.retry, error)
-        return ending.parked(HowdahError(f"its outcome could not be stored: {error}"))
+        self._under_way = len(batch)
+        try:
+            await self._stragglers.settle(batch)
+        except Exception:
+            self._ended += batch  # what is left of it
+            raise
+        finally:
+            self._under_way = 0
 
     async def _settle_alone(self, ended: Ended) -> None:
         reply, _ = await self._ask([ended], 0, False)
         await self._close_books([ended], reply)
-
-
-def _rows(ended: Ended) -> set[int]:
-    """The tasks whose rows it takes to settle this one: its own, its parent's, its readers'."""
-    task, effects = ended.attempt.task, ended.transition.effects
-    sent = [] if effects is None else [letter["to"] for letter in effects.sent]
-    return {task.id, *sent, *([] if task.parent is None else [task.parent])}
