@@ -15,16 +15,28 @@ import pytest
 from howdah import calls
 from howdah.calls import Call
 from howdah.db.pool import run_on_sync
-from howdah.errors import WrongStatus
+from howdah.errors import TaskNotFound, WrongStatus
 from model.scene import Scene, done, pairs, put, settle, transition, until_blocked_or_done
 
 Start = Callable[[str, Callable[[psycopg.Connection[Any]], Any]], Future[Any]]
+
+
+# Whoever writes an event of this type stops there, with all its locks, while somebody holds lock 1.
+_STOP = """
+create function howdah.test_stop() returns trigger language plpgsql as $$
+begin
+  perform pg_advisory_xact_lock_shared(1);
+  return new;
+end $$;
+create trigger test_stop before insert on howdah.event for each row when (new.type = 'stop') execute function howdah.test_stop();
+"""
 
 
 @pytest.fixture
 def scene(dsn: str) -> Iterator[Scene]:
     """One in which a deadlock is found at once, and not forgiven."""
     opened = Scene(dsn)
+    opened.conn().execute(_STOP)
     (name,) = opened.rows("select current_database() as name")
     opened.conn().execute(f"alter database {name['name']} set deadlock_timeout = '20ms'".encode())
     yield opened
@@ -151,12 +163,14 @@ def asks(call: Call[Any]) -> Callable[[psycopg.Connection[Any]], Any]:
 
 
 @contextmanager
-def nobody_writes_events(scene: Scene) -> Iterator[None]:
-    """Whoever has something for a task's history stops there, with all its locks."""
+def stopped(scene: Scene) -> Iterator[None]:
+    """Transitions with event="stop" stop there."""
     conn = scene.conn("blocker")
-    conn.execute("begin; lock table howdah.event in share mode")
-    yield
-    conn.execute("commit")
+    conn.execute("begin; select pg_advisory_xact_lock(1)")
+    try:
+        yield
+    finally:
+        conn.execute("commit")
 
 
 @contextmanager
@@ -165,8 +179,10 @@ def holding(scene: Scene, task_id: int) -> Iterator[None]:
     conn = scene.conn("holder")
     conn.execute("begin")
     conn.execute("select from howdah.task where id = %s for no key update", [task_id])
-    yield
-    conn.execute("commit")
+    try:
+        yield
+    finally:
+        conn.execute("commit")
 
 
 def letter(sender: int, to: int) -> dict[str, Any]:
@@ -216,12 +232,12 @@ def test_actors_send_to_each_other_at_the_same_time(scene: Scene, start: Start) 
 
     def pump(worker: UUID, *letters: tuple[tuple[int, int], tuple[int, int]]) -> Future[Any]:
         sends = [
-            transition(sender, "suspended", "reset", event="sent", send=[letter(sender[0], to[0])])
+            transition(sender, "suspended", "reset", event="stop", send=[letter(sender[0], to[0])])
             for sender, to in letters
         ]
         return start(str(worker), asks(settle(worker, sends)))
 
-    with nobody_writes_events(scene):
+    with stopped(scene):
         pumps = [pump(one, (first, second), (fourth, third)), pump(two, (second, fourth), (third, first))]
     assert [sorted(pump.result(30).settled) for pump in pumps] == [[first[0], fourth[0]], [second[0], third[0]]]
     assert {row["inbox_seq"] for row in scene.rows("select inbox_seq from howdah.task")} == {1}
@@ -230,10 +246,10 @@ def test_actors_send_to_each_other_at_the_same_time(scene: Scene, start: Start) 
 
 def test_a_child_ends_while_its_parent_sends_to_it(scene: Scene, start: Start, three: Any) -> None:
     (one, parent), (two, child), _ = three
-    with nobody_writes_events(scene):
-        sends = transition(parent, "suspended", "reset", event="sent", send=[letter(parent[0], child[0])])
+    with stopped(scene):
+        sends = transition(parent, "suspended", "reset", event="stop", send=[letter(parent[0], child[0])])
         sending = start("parent", asks(settle(one, [sends])))
-        ending = start("child", asks(settle(two, [transition(child, "succeeded", event="done", parent=parent[0])])))
+        ending = start("child", asks(settle(two, [transition(child, "succeeded", event="stop", parent=parent[0])])))
     assert sending.result(30).settled == [parent[0]]
     assert ending.result(30).settled == [child[0]]
     row = scene.task(parent[0])
@@ -242,11 +258,11 @@ def test_a_child_ends_while_its_parent_sends_to_it(scene: Scene, start: Start, t
 
 def test_a_parent_sends_to_a_child_that_is_ending(scene: Scene, start: Start, three: Any) -> None:
     (one, parent), (two, child), _ = three
-    with nobody_writes_events(scene):
+    with stopped(scene):
         ending = start(
-            "child", asks(settle(two, [transition(child, "failed", event="no", error="no", parent=parent[0])]))
+            "child", asks(settle(two, [transition(child, "failed", event="stop", error="no", parent=parent[0])]))
         )
-        sends = transition(parent, "suspended", "reset", event="sent", send=[letter(parent[0], child[0])])
+        sends = transition(parent, "suspended", "reset", event="stop", send=[letter(parent[0], child[0])])
         sending = start("parent", asks(settle(one, [sends])))
     assert ending.result(30).settled == [child[0]]
     assert sending.result(30).settled == [parent[0]]
@@ -254,18 +270,40 @@ def test_a_parent_sends_to_a_child_that_is_ending(scene: Scene, start: Start, th
 
 
 @pytest.mark.parametrize("first", ["cancel", "end"])
-def test_a_family_is_cancelled_while_a_grandchild_ends(scene: Scene, start: Start, three: Any, first: str) -> None:
-    (_, parent), (_, child), (worker, grandchild) = three
-    end = transition(grandchild, "succeeded", event="done", parent=child[0])
+@pytest.mark.parametrize("generation", [1, 2])
+def test_a_family_is_cancelled_while_one_of_it_ends(
+    scene: Scene, start: Start, three: Any, generation: int, first: str
+) -> None:
+    """Both wait for the same row."""
+    (_, parent), (worker, ending) = three[generation - 1 : generation + 1]
     both = {
-        "cancel": lambda: start("operator", asks(calls.cancel(parent[0], None))),
-        "end": lambda: start("worker", asks(settle(worker, [end]))),
+        "cancel": calls.cancel(three[0][1][0], None),
+        "end": settle(worker, [transition(ending, "succeeded", parent=parent[0])]),
     }
-    with nobody_writes_events(scene), holding(scene, parent[0] if first == "cancel" else child[0]):
-        under_way = {name: both[name]() for name in (first, *(both.keys() - {first}))}
+    with holding(scene, ending[0]):
+        under_way = {name: start(name, asks(both[name])) for name in sorted(both, reverse=first == "end")}
     assert under_way["cancel"].result(30) == "running"
-    assert under_way["end"].result(30).settled == [grandchild[0]]
-    assert scene.messages(child[0])[-1][2]["status"] == "succeeded"
+    assert under_way["end"].result(30).settled == [ending[0]]
+    assert scene.messages(parent[0])[-1][2]["status"] == "succeeded"
+
+
+@pytest.mark.parametrize("how", ["transitions", "done"])
+def test_somebody_sends_to_two_that_their_worker_settles(scene: Scene, start: Start, how: str) -> None:
+    """In whatever order they are given; somebody else has a third, between the two."""
+    (one, low), (_, middle), (_, high), (two, sender) = actors(scene, 4)
+    scene.rows("update howdah.task set worker = %s where id = any (%s) returning id", one, [middle[0], high[0]])
+    trio = [high, middle, low]
+    ends = [transition(task, "queued", "reset") for task in trio]
+    call = settle(one, ends) if how == "transitions" else calls.pump(one, 9, done=pairs(trio))
+    with holding(scene, middle[0]):
+        settling = start("settle", asks(call))
+        sends = transition(sender, "queued", "reset", send=[letter(sender[0], task[0]) for task in (high, low)])
+        sending = start("send", asks(settle(two, [sends])))
+    assert sorted(settling.result(30).settled) == [low[0], middle[0], high[0]]
+    if how == "transitions":
+        assert sending.result(30).settled == [sender[0]]
+    else:
+        assert type(sending.exception(30)) is TaskNotFound
 
 
 def test_a_family_grows_while_somebody_waits_to_cancel_it(scene: Scene, start: Start) -> None:
@@ -273,8 +311,8 @@ def test_a_family_grows_while_somebody_waits_to_cancel_it(scene: Scene, start: S
     (one, parent), (two, child) = generations(scene, 1 << 40)
     newborn = {"id": 21, "kind": "actor", "payload": {}}
     with holding(scene, child[0]):
-        with nobody_writes_events(scene):
-            spawns = transition(parent, "suspended", "reset", event="spawned", spawn=[newborn])
+        with stopped(scene):
+            spawns = transition(parent, "suspended", "reset", event="stop", spawn=[newborn])
             spawning = start("parent", asks(settle(one, [spawns])))
             cancelling = start("operator", asks(calls.cancel(parent[0], None)))
         assert spawning.result(30).settled == [parent[0]]
@@ -290,11 +328,11 @@ def test_one_cancels_itself_while_its_child_sends_to_its_neighbour(scene: Scene,
     (one, parent), (two, child), _ = three
     scene.put("actor", priority=9)
     (neighbour,) = scene.claim(one, seq=3)
-    with nobody_writes_events(scene):
-        changes = [transition(parent, "cancelled"), transition(neighbour, "queued", "reset", event="on")]
+    with stopped(scene):
+        changes = [transition(parent, "cancelled"), transition(neighbour, "queued", "reset", event="stop")]
         pumping = start("pump", asks(settle(one, changes)))
         sends = transition(
-            child, "queued", "reset", event="sent", parent=parent[0], send=[letter(child[0], neighbour[0])]
+            child, "queued", "reset", event="stop", parent=parent[0], send=[letter(child[0], neighbour[0])]
         )
         sending = start("child", asks(settle(two, [sends])))
     assert sorted(pumping.result(30).settled) == sorted([parent[0], neighbour[0]])
@@ -304,11 +342,11 @@ def test_one_cancels_itself_while_its_child_sends_to_its_neighbour(scene: Scene,
 
 def test_a_child_is_rescued_while_somebody_cancels_its_family(scene: Scene, start: Start, three: Any) -> None:
     """The canceller has the parent and waits for the child; rescue has the child."""
-    (one, parent), (_two, child), (three_, grandchild) = three
+    (one, parent), (_, child), (other, grandchild) = three
     scene.move(31)
-    for worker, held in ((one, parent), (three_, grandchild)):
+    for worker, held in ((one, parent), (other, grandchild)):
         scene.run(calls.heartbeat(worker, [held], 2))
-    with nobody_writes_events(scene), holding(scene, grandchild[0]):
+    with stopped(scene), holding(scene, grandchild[0]):
         cancelling = start("operator", asks(calls.cancel(parent[0], None)))
         rescuing = start("rescue", asks(calls.rescue()))
     assert cancelling.result(30) == "running"

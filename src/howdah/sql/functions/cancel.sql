@@ -3,21 +3,10 @@ language plpgsql
 as $$
 #variable_conflict use_column
 declare
-  family bigint[];
-  locked bigint[] := '{}';
   answer text;
   ended  text;
 begin
-  -- The whole family, and the parent that will be told, ids ascending. Who is locked spawns no more: look until nobody is new.
-  loop
-    family := array(select t.parent from howdah.task t where t.id = cancel.id and t.parent is not null) || cancel.id;
-    if cancel.cascade then
-      family := family || howdah.descendants(array[cancel.id]);
-    end if;
-    exit when family <@ locked;
-    perform howdah.lock_tasks(family);
-    locked := family;
-  end loop;
+  perform howdah.lock_family(cancel.id, cancel.cascade);
   answer := howdah.cancel_one(cancel.id, cancel.reason);
   if answer is null then
     select a.status into ended from howdah.archive a where a.id = cancel.id;

@@ -24,7 +24,7 @@ begin
            coalesce(c.run_at, clock + make_interval(secs => c.delay), clock + k.delay, clock),
            coalesce(c.payload, '{}'), c.key, c.parent, (c.message is not null)::int
       from child c left join lateral howdah.rules(c.kind, c.step) k on c.queue is null
-     order by c.id
+     order by c.key, c.id        -- two that spawn the same keys wait for each other in one order
     on conflict (key) where key is not null do nothing
     returning id
   ), told as (
