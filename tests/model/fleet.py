@@ -34,7 +34,7 @@ def profile(examples: int, steps: int) -> settings:
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
-        phases=[Phase.generate],
+        phases=[Phase.generate, Phase.shrink],
     )
 
 
