@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import signal
 from collections.abc import AsyncIterator, Iterator
 
 import hypothesis
@@ -19,6 +20,8 @@ from howdah.migrate import migrate
 # No test may fail because the machine is slow.
 hypothesis.settings.register_profile("howdah", deadline=None)
 hypothesis.settings.load_profile("howdah")
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup our workers would inherit that it is ignored
 
 _TEMPLATE = "howdah_template"
 _numbers = itertools.count(1)

@@ -6,6 +6,7 @@ again by themselves: they are given their next turn before the comparison.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -117,14 +118,14 @@ def _call(make: Callable[[Cast], Call[Any]]) -> Operation:
     return lambda conn, cast: run_on_sync(conn, make(cast))
 
 
+def _change(cast: Cast, to: str, attempts: str = "keep", **more: Any) -> dict[str, Any]:
+    """How its attempt ends, in the words of its worker."""
+    family = {} if cast.parent is None else {"parent": cast.parent}
+    return transition((cast.task, 1), to, attempts, **family, **more)
+
+
 def _end(to: str, attempts: str = "keep", **more: Any) -> Operation:
-    """An attempt ends, in the words of its worker."""
-
-    def change(cast: Cast) -> dict[str, Any]:
-        family = {} if cast.parent is None else {"parent": cast.parent}
-        return transition((cast.task, 1), to, attempts, **family, **more)
-
-    return _call(lambda cast: settle(cast.worker, [change(cast)]))
+    return _call(lambda cast: settle(cast.worker, [_change(cast, to, attempts, **more)]))
 
 
 def _done(conn: psycopg.Connection[Any], cast: Cast) -> Any:
@@ -140,7 +141,7 @@ def _effect(conn: psycopg.Connection[Any], cast: Cast) -> bool:
     """A step with an effect of its own, as `attempt.py` commits it."""
     with suppress(psycopg.Rollback), conn.transaction() as transaction:
         conn.execute("insert into howdah.test_effect values (%s, 1)", [cast.task])
-        if run_on_sync(conn, calls.settle_rest(cast.worker, f'[{{"id":{cast.task},"epoch":1,"to":"succeeded"}}]')):
+        if run_on_sync(conn, calls.settle_rest(cast.worker, json.dumps([_change(cast, "succeeded")]))):
             return True
         raise psycopg.Rollback(transaction)
     return False
@@ -185,9 +186,20 @@ OPERATIONS: dict[str, Operation] = {
     "cancel alone": _call(lambda c: calls.cancel(c.task, None, cascade=False)),
     "send to parent": _call(lambda c: calls.send(c.parent or 0, "4")),
 }
-# Where there is a family; and what is no different there.
-FAMILIES = {"joining": {"child done", "child parks", "cancel alone"}, "child": {"send to parent", "cancel alone"}}
-ELSEWHERE = {"report", "enqueue", "replace", "resume", "claim again", "retry later"}
+# What has to do with messages and families is tried where it may matter; the rest, everywhere but in families.
+ONLY = {
+    "queued": {"send"},
+    "running": {"go on", "suspend", "tell", "send"},
+    "expired": {"suspend", "tell"},
+    "cancelling": {"go on", "tell"},
+    "failed": {"send"},
+    "suspended": {"send", "alarm"},
+    "joining": {"send", "child done", "child parks", "cancel alone"},
+    "child": {"suspend", "tell", "send to parent", "cancel alone"},
+}
+STALE = {"park", "release", "retry later", "effect", "report"}  # where nobody has it; "done" stands for all
+FAMILIES = {"enqueue", "replace", "resume", "claim again"}
+NOT = {"suspended": STALE, "joining": STALE | FAMILIES, "child": FAMILIES | {"retry later", "report"}}
 # What it does not get at the first look, it or rescue gets at the next.
 TURNS = {name: [name] for name in OPERATIONS}
 TURNS |= {name: [name, name] for name in ("claim", "claim again", "heartbeat", "report", "rescue", "alarm")}
@@ -281,8 +293,8 @@ def stage(server: Any) -> Iterator[Stage]:
 
 
 def operations(state: str) -> list[str]:
-    only = set().union(*FAMILIES.values()) - FAMILIES.get(state, set())
-    return [name for name in OPERATIONS if name not in (only | ELSEWHERE if state in FAMILIES else only)]
+    others = set[str]().union(*ONLY.values()) - ONLY.get(state, set())
+    return [name for name in OPERATIONS if name not in others | NOT.get(state, set())]
 
 
 PAIRS = [(state.__name__, first) for state in STATES for first in operations(state.__name__)]

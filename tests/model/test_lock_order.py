@@ -31,6 +31,11 @@ end $$;
 create trigger test_stop before insert on howdah.event for each row when (new.type = 'stop') execute function howdah.test_stop();
 """
 
+_OTHERS = """
+select count(*) from pg_stat_activity
+ where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()
+"""
+
 
 @pytest.fixture
 def scene(dsn: str) -> Iterator[Scene]:
@@ -42,8 +47,7 @@ def scene(dsn: str) -> Iterator[Scene]:
     yield opened
     opened.close()
     with psycopg.connect(dsn, autocommit=True) as conn:
-        others = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
-        while conn.execute(others).fetchone() != (0,):  # each tells its numbers when it goes
+        while conn.execute(_OTHERS).fetchone() != (0,):  # each tells its numbers when it goes
             pass
         deadlocks = conn.execute("select deadlocks from pg_stat_database where datname = current_database()").fetchone()
     assert deadlocks == (0,)

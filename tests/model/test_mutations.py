@@ -16,6 +16,7 @@ from howdah.db.pool import Database
 from howdah.errors import HowdahError
 from howdah.migrate import migrate, migrations, replaced
 from model import family_scenarios as families
+from model import inbox_scenarios as inboxes
 from model import scenarios as stories
 from model.scenarios import Scenario
 from model.scene import Scene
@@ -67,7 +68,7 @@ MUTANTS = [
            stories.dead_rows_stay_while_named),
     Mutant("put", "t.status <> 'running'", "true", stories.replace_meets_a_claim),
     Mutant("put", "on conflict (key) where key is not null do nothing", "", stories.same_key_twice),
-    Mutant("cancel", "perform howdah.lock_family(cancel.id, cancel.cascade);", "", families.child_ends_while_its_parent_goes_to_sleep),
+    Mutant("cancel", "perform howdah.lock_family(cancel.id, cancel.cascade);", "", inboxes.child_ends_while_its_parent_goes_to_sleep),
     Mutant("retry", " for no key update", "", stories.retry_meets_a_claim),
     Mutant("task_resume", "new.attempt := 0;", "", stories.parked_and_resumed),
     Mutant("0001_tables", "create unique index task_key", "create index task_key", stories.same_key_twice),
@@ -77,38 +78,39 @@ MUTANTS = [
     Mutant("0001_tables", "cancel_at is null or status = 'running'", "true", stories.tables_refuse_what_cannot_be),
 
     # A task sleeps only if nothing came since it looked, and whoever has something for it finds it awake or wakes it.
-    Mutant("settle_moved", "t.inbox_seq <> a.inbox_seq", "false", families.message_that_came_since_the_inbox_was_read),
+    Mutant("settle_moved", "t.inbox_seq <> a.inbox_seq", "false", inboxes.message_that_came_since_the_inbox_was_read),
     Mutant("settle_moved", "t.inbox_seq <> a.inbox_seq", "exists (select from howdah.message m where m.task_id = t.id)",
-           families.message_that_came_since_the_inbox_was_read),
-    Mutant("settle_moved", "       for no key update of t\n", "", families.message_while_its_reader_goes_to_sleep),
-    Mutant("send", " for no key update", "", families.message_while_its_reader_goes_to_sleep),
-    Mutant("settle_rest", "exists (@.send) || ", "", families.message_of_a_task_while_its_reader_goes_to_sleep),
-    Mutant("settle_rest", "exists (@.parent) || ", "", families.child_ends_while_its_parent_goes_to_sleep),
+           inboxes.message_that_came_since_the_inbox_was_read),
+    Mutant("settle_moved", "       for no key update of t\n", "", inboxes.message_while_its_reader_goes_to_sleep),
+    Mutant("send", " for no key update", "", inboxes.message_while_its_reader_goes_to_sleep),
+    Mutant("settle_rest", "exists (@.send) || ", "", inboxes.message_of_a_task_while_its_reader_goes_to_sleep),
+    Mutant("settle_rest", "exists (@.parent) || ", "", inboxes.child_ends_while_its_parent_goes_to_sleep),
     Mutant("concerned", "jsonb_array_elements(x -> 'send') s", "jsonb_array_elements('[]') s",
-           families.message_of_a_task_while_its_reader_goes_to_sleep),
-    Mutant("concerned", "where x ? 'parent'", "where false", families.child_ends_while_its_parent_goes_to_sleep),
+           inboxes.message_of_a_task_while_its_reader_goes_to_sleep),
+    Mutant("concerned", "where x ? 'parent'", "where false", inboxes.child_ends_while_its_parent_goes_to_sleep),
     Mutant("lock_family", "where t.id = lock_family.id and t.parent is not null", "where false",
-           families.child_ends_while_its_parent_goes_to_sleep),
-    Mutant("lock_tasks", " for no key update", "", families.child_ends_while_its_parent_goes_to_sleep),
-    Mutant("wake_suspended", " skip locked", "", families.alarm_rings_while_somebody_sends),
-    Mutant("wake_suspended", " and t.run_at <= clock", "", families.alarm_rings_while_somebody_sends),
+           inboxes.child_ends_while_its_parent_goes_to_sleep),
+    Mutant("lock_tasks", " for no key update", "", inboxes.child_ends_while_its_parent_goes_to_sleep),
+    Mutant("settle_done", "perform howdah.lock_tasks(", "perform (", inboxes.child_ends_while_its_parent_goes_to_sleep),
+    Mutant("wake_suspended", " skip locked", "", inboxes.alarm_rings_while_somebody_sends),
+    Mutant("wake_suspended", " and t.run_at <= clock", "", inboxes.alarm_rings_while_somebody_sends),
 
     # Messages are there once, in order, for somebody.
-    Mutant("deliver", "if missing is not null then", "if false then", families.message_to_a_task_that_is_gone),
-    Mutant("deliver", "elsif deaf is not null then", "elsif false then", families.message_to_a_task_that_takes_none),
-    Mutant("deliver", "r.must_read and exists", "exists", families.end_of_a_child_is_told_to_whoever_it_is),
-    Mutant("deliver", "where p.must_read and not p.there", "where not p.there", families.end_of_a_child_is_told_to_whoever_it_is),
-    Mutant("deliver", "and p.there order by l.n", "order by l.n", families.end_of_a_child_is_told_to_whoever_it_is),
-    Mutant("deliver", "order by l.n", "order by l.n desc", families.messages_in_order),
-    Mutant("spawn", "if taken is not null then", "if false then", families.child_under_a_key_that_is_held),
-    Mutant("spawn", "(c.message is not null)::int", "0", families.messages_in_order),
-    Mutant("settle_moved", "m.task_id = h.id and ", "", families.what_is_consumed_is_named),
-    Mutant("settle_moved", " and m.id = any (h.consumed)", "", families.what_is_consumed_is_named),
-    Mutant("settle_ended", "m.task_id = a.id and ", "", families.what_was_read_at_the_end),
-    Mutant("settle_ended", " and m.id = any (a.consumed)", "", families.what_was_read_at_the_end),
-    Mutant("settle_done", "if readers is not null then", "if false then", families.what_nobody_will_read_is_forgotten),
-    Mutant("settle_rest", "if ended.readers is not null then", "if false then", families.what_nobody_will_read_is_forgotten),
-    Mutant("bury", "where gone.inbox_seq > 0", "where false", families.what_nobody_will_read_is_forgotten),
+    Mutant("deliver", "if missing is not null then", "if false then", inboxes.message_to_a_task_that_is_gone),
+    Mutant("deliver", "elsif deaf is not null then", "elsif false then", inboxes.message_to_a_task_that_takes_none),
+    Mutant("deliver", "r.must_read and exists", "exists", inboxes.end_of_a_child_is_told_to_whoever_it_is),
+    Mutant("deliver", "where p.must_read and not p.there", "where not p.there", inboxes.end_of_a_child_is_told_to_whoever_it_is),
+    Mutant("deliver", "and p.there order by l.n", "order by l.n", inboxes.end_of_a_child_is_told_to_whoever_it_is),
+    Mutant("deliver", "order by l.n", "order by l.n desc", inboxes.messages_in_order),
+    Mutant("spawn", "if taken is not null then", "if false then", inboxes.child_under_a_key_that_is_held),
+    Mutant("spawn", "(c.message is not null)::int", "0", inboxes.messages_in_order),
+    Mutant("settle_moved", "m.task_id = h.id and ", "", inboxes.what_is_consumed_is_named),
+    Mutant("settle_moved", " and m.id = any (h.consumed)", "", inboxes.what_is_consumed_is_named),
+    Mutant("settle_ended", "m.task_id = a.id and ", "", inboxes.what_was_read_at_the_end),
+    Mutant("settle_ended", " and m.id = any (a.consumed)", "", inboxes.what_was_read_at_the_end),
+    Mutant("settle_done", "if readers is not null then", "if false then", inboxes.what_nobody_will_read_is_forgotten),
+    Mutant("settle_rest", "if ended.readers is not null then", "if false then", inboxes.what_nobody_will_read_is_forgotten),
+    Mutant("bury", "where gone.inbox_seq > 0", "where false", inboxes.what_nobody_will_read_is_forgotten),
 
     # What a transition carries is there with it, or not at all.
     Mutant("settle_moved", "h.spawns > 0 and h.becomes <> 'ended'", "h.spawns > 0", families.cancelled_before_it_told_its_effects),
@@ -122,6 +124,8 @@ MUTANTS = [
            families.cancelled_before_it_told_its_effects),
     Mutant("settle_ended", "a.becomes = 'succeeded' and m.task_id", "m.task_id", families.cancelled_before_it_told_its_effects),
     Mutant("settle_moved", "t.epoch = a.epoch", "true", families.stale_effects),
+    Mutant("settle_moved", "t.epoch = a.epoch", "true", families.stale_effects_beside_the_right_ones),
+    Mutant("settle_ended", "t.epoch = a.epoch", "true", families.stale_effects_beside_the_right_ones),
     Mutant("settle_moved", "t.worker = settle_moved.worker", "true", families.stale_effects),
 
     # A cancelled task takes its children with it, if whoever cancels it wants that.
@@ -159,22 +163,23 @@ MUTANTS = [
            families.rescue_of_a_child_whose_parent_is_locked),
 
     # Going on in place, and beginning with a message, are claims like any other.
-    Mutant("settle_moved", "epoch = t.epoch + (h.becomes = 'running')::int", "epoch = t.epoch", families.going_on_in_place),
+    Mutant("settle_moved", "epoch = t.epoch + (h.becomes = 'running')::int", "epoch = t.epoch", inboxes.going_on_in_place),
     Mutant("settle_moved", "case h.becomes when 'running' then settle_moved.seq end", "case h.becomes when 'running' then t.claim_seq end",
-           families.going_on_in_place),
-    Mutant("settle_moved", "                     + (h.becomes = 'running')::int", "", families.going_on_in_place),
-    Mutant("settle_moved", "settle_moved.seq is null or ", "", families.going_on_where_it_may_not),
-    Mutant("settle_moved", " or exists (select from howdah.queue q where q.name = t.queue and q.paused)", "",
-           families.going_on_where_it_may_not),
-    Mutant("deliver", "epoch = t.epoch + p.begins::int", "epoch = t.epoch", families.beginning_with_a_message),
-    Mutant("deliver", "attempt = t.attempt + p.begins::int", "attempt = t.attempt", families.beginning_with_a_message),
-    Mutant("deliver", "when p.begins then deliver.seq", "when p.begins then 0", families.beginning_with_a_message),
-    Mutant("deliver", " <= deliver.room as begins", " > 0 as begins", families.beginning_with_a_message),
+           inboxes.going_on_in_place),
+    Mutant("settle_moved", "                     + (h.becomes = 'running')::int", "", inboxes.going_on_in_place),
+    Mutant("settle_moved", "settle_moved.seq is null or ", "", inboxes.going_on_where_it_may_not),
+    Mutant("settle_moved", " or exists (select from howdah.queue q where q.name = coalesce(a.queue, t.queue) and q.paused)", "",
+           inboxes.going_on_where_it_may_not),
+    Mutant("settle_moved", "q.name = coalesce(a.queue, t.queue)", "q.name = t.queue", inboxes.going_on_where_it_may_not),
+    Mutant("deliver", "epoch = t.epoch + p.begins::int", "epoch = t.epoch", inboxes.beginning_with_a_message),
+    Mutant("deliver", "attempt = t.attempt + p.begins::int", "attempt = t.attempt", inboxes.beginning_with_a_message),
+    Mutant("deliver", "when p.begins then deliver.seq", "when p.begins then 0", inboxes.beginning_with_a_message),
+    Mutant("deliver", " <= deliver.room as begins", " > 0 as begins", inboxes.beginning_with_a_message),
     Mutant("deliver", "coalesce(deliver.eager -> t.queue ? t.kind, false)", "deliver.eager is not null",
-           families.not_beginning_with_a_message),
+           inboxes.not_beginning_with_a_message),
     Mutant("deliver", "and not exists (select from howdah.queue q where q.name = t.queue and q.paused) as mine", "as mine",
-           families.not_beginning_with_a_message),
-    Mutant("deliver", "a.wakes and a.mine and count", "a.mine and count", families.not_beginning_with_a_message),
+           inboxes.not_beginning_with_a_message),
+    Mutant("deliver", "a.wakes and a.mine and count", "a.mine and count", inboxes.not_beginning_with_a_message),
 ]  # fmt: skip
 
 UNNEEDED = {
@@ -188,11 +193,7 @@ UNNEEDED = {
     ("rescue", "gone as materialized", "gone as"): "a CTE with row locks is never inlined",
     ("leave", " and w.status = 'live'", ""): "what a dead worker still owns may as well go back by its own leave",
     ("lose", " and x.epoch = lose.epoch", ""): "rescue takes whatever a dead or overdue worker owns in the same moment",
-    (
-        "settle_ended",
-        "t.epoch = a.epoch and t.worker = settle_ended.worker",
-        "true",
-    ): "settle_moved has just looked, and locked",
+    ("settle_ended", " and t.worker = settle_ended.worker", ""): "settle_moved has just looked, and locked",
     ("send", "if not found then", "if false then"): "deliver says so too, but not how the task ended",
     ("cancel_one", " for no key update", ""): "whoever calls has locked what it cancels",
     (

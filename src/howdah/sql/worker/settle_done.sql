@@ -46,6 +46,8 @@ begin
     perform howdah.empty_inboxes(readers);
   end if;
   if news is not null then
+    -- Parents come late here: whoever knows of them settles their children as transitions, and has all locked in order.
+    perform howdah.lock_tasks(array(select (x ->> 'parent')::bigint from jsonb_array_elements(news) x));
     perform howdah.deliver(howdah.ends(news));
   end if;
   return settled;
