@@ -60,6 +60,7 @@ class Oracle:
 
     def replaced(self, task: Task, payload: dict[str, Any], run_at: datetime, priority: int) -> None:
         task.payload, task.run_at, task.priority, task.status = payload, run_at, priority, "queued"
+        task.step = None
         task.step_no += 1
         task.attempt = task.lost = 0
         task.error = task.last_error = None
