@@ -1,0 +1,1 @@
+"""Poller: asks again and again for instructions, over any store."""

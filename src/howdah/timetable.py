@@ -1,0 +1,1 @@
+"""Timetable: when a schedule fires."""
