@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Concatenate,
-    Literal,
-    Never,
-    ParamSpec,
-    Protocol,
-    TypeVar,
-    TypeVarTuple,
-    Unpack,
-    overload,
-)
+from typing import Any, Literal, Never, TypeVar, Unpack, overload
 
 from howdah.actor import Actor, RegisterActor
 from howdah.backoff import Retry
 from howdah.client import Client
-from howdah.context import Context
+from howdah.decorator import Decorator
 from howdah.durations import Duration
 from howdah.enqueue import ByName, TaskFunction
 from howdah.errors import InvalidOption, shown
@@ -30,82 +18,16 @@ from howdah.kinds.actor import ActorKind
 from howdah.kinds.function import FunctionKind
 from howdah.kinds.machine import MachineKind
 from howdah.kinds.registry import Defaults, Executor
+from howdah.kinds.schedule import Schedule, When, kind_of
 from howdah.machine import Machine
 from howdah.options import Given, OnConflict, Options, check_name, defaults, options
-from howdah.outcomes import Again, Cancel, Fail, Join, RetryAfter, Snooze
 from howdah.payload import DEFAULT_MAX_BYTES
 from howdah.task import Task
 from howdah.telemetry import Listener
 from howdah.worker.settings import Queues, Settings
 from howdah.worker.worker import Worker
 
-if TYPE_CHECKING:
-    from howdah.enqueue import ContextLast
-
-P = ParamSpec("P")
-R = TypeVar("R")
-R_co = TypeVar("R_co", covariant=True)
-Ts = TypeVarTuple("Ts")
-
-# What a handler may return instead of a result. It is no part of the type of `await task.result()`.
-Ends = Again | Join | Snooze | RetryAfter | Fail | Cancel
-Later = Coroutine[Any, Any, R]
-
-
-class _Anything:
-    """Only a parameter that takes anything takes this: one with no annotation, `Any` or `object`."""
-
-
-class _ContextByKeyword(Protocol[R_co]):
-    def __call__(self, *args: Any, ctx: Context, **kwargs: Any) -> R_co: ...
-
-
-class Decorator:
-    """What `@app.task(...)` returns; its overloads give a handler its type, the async ones first.
-
-    A Context is taken out of what callers pass. Put first, it leaves the names and types of the others to be checked;
-    put last, their positions and types; as a keyword-only `ctx`, nothing.
-    """
-
-    def __init__(self, register: Callable[[Callable[..., Any]], Any]) -> None:
-        self._register = register
-
-    @overload
-    def __call__(
-        self, function: Callable[Concatenate[_Anything, ...], Later[R | Ends]]
-    ) -> TaskFunction[..., R, Callable[..., Later[R]]]: ...
-    @overload
-    def __call__(
-        self, function: Callable[Concatenate[Context, P], Later[R | Ends]]
-    ) -> TaskFunction[P, R, Callable[Concatenate[Context, P], Later[R]]]: ...
-    @overload
-    def __call__(
-        self, function: Callable[[Unpack[Ts], Context], Later[R | Ends]]
-    ) -> ContextLast[R, Callable[..., Later[R]], *Ts]: ...
-    @overload
-    def __call__(
-        self, function: _ContextByKeyword[Later[R | Ends]]
-    ) -> TaskFunction[..., R, Callable[..., Later[R]]]: ...
-    @overload
-    def __call__(self, function: Callable[P, Later[R | Ends]]) -> TaskFunction[P, R, Callable[P, Later[R]]]: ...
-    @overload
-    def __call__(
-        self, function: Callable[Concatenate[_Anything, ...], R | Ends]
-    ) -> TaskFunction[..., R, Callable[..., R]]: ...
-    @overload
-    def __call__(
-        self, function: Callable[Concatenate[Context, P], R | Ends]
-    ) -> TaskFunction[P, R, Callable[Concatenate[Context, P], R]]: ...
-    @overload
-    def __call__(
-        self, function: Callable[[Unpack[Ts], Context], R | Ends]
-    ) -> ContextLast[R, Callable[..., R], *Ts]: ...
-    @overload
-    def __call__(self, function: _ContextByKeyword[R | Ends]) -> TaskFunction[..., R, Callable[..., R]]: ...
-    @overload
-    def __call__(self, function: Callable[P, R | Ends]) -> TaskFunction[P, R, Callable[P, R]]: ...
-    def __call__(self, function: Callable[..., Any]) -> Any:
-        return self._register(function)
+T = TypeVar("T")
 
 
 class App(Client):
@@ -312,6 +234,39 @@ class App(Client):
             return Actor(self, kind)
 
         return RegisterActor(register)
+
+    # ── sources ──
+
+    def cron(self, expression: str, *, name: str | None = None, **when: Unpack[When]) -> Callable[[T], T]:
+        """Have a task enqueued at each tick of a cron expression, once in the whole fleet. Goes above @app.task().
+
+        expression  five fields, or six with the seconds first, or "@daily" and the like
+        name        the schedule's; without it the name of the kind
+
+        The other options are those of `schedule`. What operators did to it (pause) stays over restarts; what the code does
+        not declare any more retires. Raises InvalidOption that names the option, InvalidPayload.
+
+        >>> @app.cron("*/33 * * * * *", timezone="Europe/Riga", overlap="skip")     # doctest: +SKIP
+        ... @app.task()
+        ... async def check(): ...
+        """
+        return self._declared(name, {**when, "cron": expression})
+
+    def every(self, interval: Duration, *, name: str | None = None, **when: Unpack[When]) -> Callable[[T], T]:
+        """As `cron`, every so much time: "10s", seconds, timedelta. Counted from `start`, or from a random moment."""
+        return self._declared(name, {**when, "every": interval})
+
+    def _declared(self, name: str | None, when: When) -> Callable[[T], T]:
+        def declare(task: T) -> T:
+            kind, step = kind_of(task)
+            if isinstance(kind, str):
+                raise InvalidOption(
+                    f"@app.cron goes above a task, not above the text {kind!r}", hint="Use app.schedule"
+                )
+            self.registry.add_schedule(Schedule.checked(name or kind.name, kind, **({"step": step} | when)))
+            return task
+
+        return declare
 
     # ── by name ──
 

@@ -3,102 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Unpack
 from uuid import UUID
 
-from psycopg import AsyncConnection
-from psycopg.rows import DictRow
-
 from howdah import calls
-from howdah.calls import Call, NewTask
-from howdah.db import borrowed
-from howdah.db.pool import Database
+from howdah.caller import Caller
+from howdah.calls import Call
 from howdah.durations import Duration
 from howdah.errors import HowdahError, InvalidOption, TaskNotFound, shown
-from howdah.installation import Installation
 from howdah.kinds.actor import ActorKind
-from howdah.kinds.registry import Registry
-from howdah.payload import DEFAULT_MAX_BYTES, encode_message, plain_json
+from howdah.kinds.schedule import Schedule, When, kind_of
+from howdah.payload import encode_message, plain_json
 from howdah.results import Waiter, wait_sync
 from howdah.task import Reason, TaskInfo
 
-R = TypeVar("R")
 
-
-class Client:
+class Client(Caller):
     """Enqueue, look and repair, with no worker machinery. An App is a Client with handlers.
 
     Every verb has its twin in `_sync`. On a running event loop, as in a notebook, the twins work and block the loop for
     the moment that the database needs to answer; only `result_sync`, which may wait for long, is refused there.
     """
-
-    def __init__(
-        self, dsn: str | None = None, *, home: Path | str | None = None, max_payload: int = DEFAULT_MAX_BYTES
-    ) -> None:
-        if isinstance(max_payload, bool) or not isinstance(max_payload, int) or max_payload < 2:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidOption(
-                f"max_payload must be a whole number of bytes, not {shown(max_payload)}", hint="Write 1024 * 1024"
-            )
-        self.installation = Installation(dsn, home=home)
-        self.registry = Registry()
-        self.max_payload = max_payload
-        self._waiters: dict[asyncio.AbstractEventLoop, Waiter] = {}
-
-    # ── the database ──
-
-    @property
-    def dsn(self) -> str:
-        """The address of the database in use. Opens it (starts the embedded server) if need be."""
-        return self.installation.open_sync().dsn
-
-    async def database(self) -> Database:
-        """The database, opened and checked."""
-        return await self.installation.open()
-
-    @asynccontextmanager
-    async def transaction(self) -> AsyncGenerator[AsyncConnection[DictRow]]:
-        """A transaction on howdah's own pool: a psycopg AsyncConnection, to enqueue and to write your own rows in."""
-        database = await self.database()
-        async with database.connection() as conn, conn.transaction():
-            yield conn
-
-    async def close(self) -> None:
-        """Close all connections; the embedded server stops when nobody else uses it."""
-        waiter = self._waiters.pop(asyncio.get_running_loop(), None)
-        if waiter is not None:
-            waiter.close()
-        await self.installation.close()
-
-    def close_sync(self) -> None:
-        """As `close`, for programs without an event loop."""
-        self.installation.close_sync()
-
-    async def run(self, call: Call[R], connection: Any = None) -> R:
-        """Make one call, on `connection` if there is one, else on howdah's own pool."""
-        if connection is not None:
-            return await borrowed.run(connection, call)
-        return await (await self.database()).run(call)
-
-    def run_sync(self, call: Call[R], connection: Any = None) -> R:
-        """As `run`, blocking."""
-        if connection is not None:
-            return borrowed.run_sync(connection, call)
-        return self.installation.open_sync().run_sync(call)
-
-    async def copy(self, task: NewTask, payloads: Sequence[str], connection: Any = None) -> list[int]:
-        """Write many tasks of one kind."""
-        if connection is not None:
-            return await borrowed.copy(connection, task, payloads)
-        return await (await self.database()).copy(task, payloads)
-
-    def copy_sync(self, task: NewTask, payloads: Sequence[str], connection: Any = None) -> list[int]:
-        """As `copy`, blocking."""
-        if connection is not None:
-            return borrowed.copy_sync(connection, task, payloads)
-        return self.installation.open_sync().copy_sync(task, payloads)
 
     # ── one task ──
 
@@ -209,11 +135,11 @@ class Client:
     async def result(self, task_id: int, *, timeout: Duration | None = None, kind: str | None = None) -> Any:
         """Wait for a task to end; see Task.result."""
         loop = asyncio.get_running_loop()
-        waiter = self._waiters.get(loop)
+        waiter = self.waiters.get(loop)
         if waiter is None:
-            for over in [known for known in list(self._waiters) if known.is_closed()]:
-                self._waiters.pop(over, None)
-            waiter = self._waiters[loop] = Waiter(self.run)
+            for over in [known for known in list(self.waiters) if known.is_closed()]:
+                self.waiters.pop(over, None)
+            waiter = self.waiters[loop] = Waiter(self.run)
         return self._read_result(await waiter.wait(_id(task_id), timeout), kind)
 
     def result_sync(self, task_id: int, *, timeout: Duration | None = None, kind: str | None = None) -> Any:
@@ -225,6 +151,71 @@ class Client:
     def _read_result(self, value: Any, kind: str | None) -> Any:
         handler = self.registry.find(kind) if kind is not None else None
         return value if handler is None else handler.read_result(value)
+
+    # ── schedules ──
+
+    async def schedule(self, name: str, task: Any, *, connection: Any = None, **when: Unpack[When]) -> None:
+        """Have a task enqueued at each tick of `cron`, or `every` so much time; replaces the schedule of this name.
+
+        task      what @app.task, @app.actor or app.machine made, a step of a machine, or the name of a kind
+        cron      five fields, or six with the seconds first, or "@daily" and the like
+        every     instead of cron: "10s", seconds, timedelta; the first tick comes at a random time within the first of them
+        payload   the arguments of the task by name; for a machine the fields of its `step`
+        timezone  whose clock cron means: "Europe/Riga"
+        missed    ticks that nobody fired in time: "skip" them, fire the "latest" of them, or "all"
+        overlap   while a task of it is live: "allow" another, "skip" the tick, or "queue" it behind
+        jitter    each task starts up to so much later, at random
+        start     no tick before this; with `every`, the first one is this
+        end       no tick at or after this
+        queue, priority  other than the kind's
+
+        Raises InvalidOption, InvalidPayload, UnknownKind. A pause of the schedule that was there goes on.
+        """
+        await self.run(calls.schedule(_schedule(name, task, when)), connection)
+
+    def schedule_sync(self, name: str, task: Any, *, connection: Any = None, **when: Unpack[When]) -> None:
+        """As `schedule`, blocking."""
+        self.run_sync(calls.schedule(_schedule(name, task, when)), connection)
+
+    async def unschedule(self, name: str) -> bool:
+        """Forget a schedule; False if there was none. One that code declares comes back with the next worker: pause that."""
+        return await self.run(calls.unschedule(name))
+
+    def unschedule_sync(self, name: str) -> bool:
+        """As `unschedule`, blocking."""
+        return self.run_sync(calls.unschedule(name))
+
+    async def pause_schedule(self, name: str, reason: str | None = None) -> None:
+        """Let a schedule fire nothing more, also over restarts of the workers. Raises ScheduleNotFound."""
+        await self.run(calls.pause_schedule(name, reason))
+
+    def pause_schedule_sync(self, name: str, reason: str | None = None) -> None:
+        """As `pause_schedule`, blocking."""
+        self.run_sync(calls.pause_schedule(name, reason))
+
+    async def resume_schedule(self, name: str) -> bool:
+        """Undo `pause_schedule`: go on with the next tick from now. False if it was not paused. Raises ScheduleNotFound."""
+        return await self.run(calls.resume_schedule(name))
+
+    def resume_schedule_sync(self, name: str) -> bool:
+        """As `resume_schedule`, blocking."""
+        return self.run_sync(calls.resume_schedule(name))
+
+    async def trigger(self, name: str) -> int:
+        """Fire a schedule once now, out of turn; returns the id of the task. Raises ScheduleNotFound."""
+        return await self.run(calls.trigger(name))
+
+    def trigger_sync(self, name: str) -> int:
+        """As `trigger`, blocking."""
+        return self.run_sync(calls.trigger(name))
+
+    async def schedules(self) -> list[dict[str, Any]]:
+        """Every schedule: rows of `howdah.schedules`; `howdah.timetable.Timetable.of(row)` says when it fires."""
+        return await self.run(calls.schedules())
+
+    def schedules_sync(self) -> list[dict[str, Any]]:
+        """As `schedules`, blocking."""
+        return self.run_sync(calls.schedules())
 
     # ── many ──
 
@@ -307,6 +298,11 @@ class Client:
     def stop_workers_sync(self, worker: UUID | None = None) -> int:
         """As `stop_workers`, blocking."""
         return self.run_sync(calls.stop_workers(worker))
+
+
+def _schedule(name: str, task: Any, when: When) -> dict[str, Any]:
+    kind, step = kind_of(task)
+    return Schedule.checked(name, kind, **({"step": step} | when)).arguments()
 
 
 def _id(task_id: Any) -> int:

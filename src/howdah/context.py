@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
+from datetime import datetime
 from typing import Any, Protocol
 
 import msgspec
@@ -30,6 +31,7 @@ class ClaimedTask(msgspec.Struct, array_like=True, frozen=True):
     last_error: str | None
     payload: msgspec.Raw
     parent: int | None = None
+    tick: datetime | None = None
 
 
 class Progress(msgspec.Struct, omit_defaults=True):
@@ -49,6 +51,8 @@ class Offspring(Protocol):
 
     def next_id(self) -> Coroutine[Any, Any, int]: ...
     def born(self, kind: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]: ...
+    def beside(self, kind: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]: ...
+    def named(self, kind: str, payload: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]: ...
 
 
 class Context:
@@ -124,6 +128,11 @@ class Context:
     def last_error(self) -> str | None:
         """What the attempt before this one failed with."""
         return self._task.last_error
+
+    @property
+    def tick(self) -> datetime | None:
+        """The time of its schedule that it was fired for; None for a task that no schedule fired."""
+        return self._task.tick
 
     @property
     def idempotency_key(self) -> str:
@@ -211,6 +220,28 @@ class Context:
         row["id"] = task_id
         self._effects().spawned.append(row)
         return task_id
+
+    async def enqueue(self, kind: Any, /, *args: Any, **kwargs: Any) -> int:
+        """Put a task in its queue when this attempt commits, or not at all; returns its id.
+
+        As `spawn`, but it is nobody's child: its end is told to nobody. With `using(key=…, on_conflict="skip")` it is not
+        written if a live task holds the key then; its id is that of no task in this case.
+        """
+        offspring = self._may_have_effects("enqueue")
+        return await self.effect(offspring.beside(kind, args, kwargs))
+
+    async def enqueue_named(self, kind: str, payload: Mapping[str, Any], **given: Any) -> int:
+        """As `enqueue`, with the payload as it is stored and the options of `using`: for programs that read both from somewhere.
+
+        Raises InvalidPayload, InvalidOption; UnknownKind when the attempt commits, if nobody knows the kind.
+        """
+        return await self.effect(self._may_have_effects("enqueue").named(kind, payload, given))
+
+    async def effect(self, row: dict[str, Any]) -> int:
+        """Have this row written with the transition, as `howdah.spawn` takes it, as nobody's child; returns its id."""
+        row["id"] = await self._may_have_effects("enqueue").next_id()
+        self._effects().enqueued.append(row)
+        return row["id"]
 
     def send(self, task: Any, message: Any) -> None:
         """Send a message to a task, by its id or Task, when this attempt commits.

@@ -160,21 +160,25 @@ class Bound(Generic[P, R, E]):
         first, payloads = begun_many(self._kind, items)
         return None if first is None else new_task(self._kind.name, first, self._chosen), payloads
 
-    def newborn(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """A child as `howdah.spawn` takes it, all but its id. Raises InvalidPayload."""
-        return newborn(self._kind, self._kind.born(args, kwargs), self._chosen)
+    def newborn(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, child: bool = True) -> dict[str, Any]:
+        """A task as `howdah.spawn` takes it, all but its id. Raises InvalidPayload."""
+        return newborn(self._kind, self._kind.born(args, kwargs), self._chosen, child=child)
 
     def _task(self, task_id: int | None) -> E:
         task: Task[R] | None = None if task_id is None else Task(self._client, task_id, self._kind.name)
         return cast("E", task)  # None only with on_conflict="skip", and then E says so
 
 
-def newborn(kind: Kind, beginning: Beginning, chosen: Options) -> dict[str, Any]:
-    """A child as `howdah.spawn` takes it, all but its id. Raises InvalidOption for options that children do not have."""
-    if chosen.connection is not None or chosen.on_conflict not in ("return", "raise"):
+def newborn(kind: Kind, beginning: Beginning, chosen: Options, *, child: bool = True) -> dict[str, Any]:
+    """A task as `howdah.spawn` takes it, all but its id. Raises InvalidOption for options that do not go with it."""
+    if chosen.connection is not None or (child and chosen.on_conflict not in ("return", "raise")):
         raise InvalidOption(
             "a child is written in the transaction of its parent, and its key must be free",
             hint="Leave connection= and on_conflict= out",
+        )
+    if not child and chosen.on_conflict == "replace":
+        raise InvalidOption(
+            "ctx.enqueue does not replace a task", hint='Write on_conflict="skip" or "raise", or use app.enqueue'
         )
     task = new_task(kind.name, beginning, chosen)
     row: dict[str, Any] = {
@@ -189,6 +193,7 @@ def newborn(kind: Kind, beginning: Beginning, chosen: Options) -> dict[str, Any]
         ("delay", None if task.delay is None else task.delay.total_seconds()),
         ("run_at", task.run_at),
         ("message", beginning.message and msgspec.Raw(beginning.message.encode())),
+        ("on_conflict", None if child or chosen.on_conflict == "raise" else "skip"),
     ):
         if value is not None:
             row[name] = value

@@ -36,6 +36,10 @@ class TaskNotFound(HowdahError, LookupError):
     """No task has this id: it never existed, or its retention is over."""
 
 
+class ScheduleNotFound(HowdahError, LookupError):
+    """There is no schedule of this name."""
+
+
 class WrongStatus(HowdahError):
     """The task exists, but what was asked is not possible where it stands."""
 
@@ -103,6 +107,7 @@ SQLSTATES: dict[str, type[HowdahError]] = {
     "HW006": KeyConflict,
     "HW007": SchemaMismatch,
     "HW008": LeaseLost,
+    "HW009": ScheduleNotFound,
 }
 
 

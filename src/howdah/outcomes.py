@@ -171,13 +171,14 @@ Attempts = Literal["keep", "unspent", "reset"]
 
 @dataclass(slots=True)
 class Effects:
-    """What a step asked for beside its own end: children and messages, as `howdah.settle_rest` takes them."""
+    """What a step asked for beside its own end: children, other tasks and messages, as `howdah.settle_rest` takes them."""
 
     spawned: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    enqueued: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     sent: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
     def __bool__(self) -> bool:
-        return bool(self.spawned or self.sent)
+        return bool(self.spawned or self.enqueued or self.sent)
 
 
 @dataclass(slots=True)

@@ -43,6 +43,8 @@ class TaskInfo:
     parent: int | None
     children: int
     inbox_seq: int
+    source: str | None
+    tick: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

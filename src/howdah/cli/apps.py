@@ -105,7 +105,7 @@ def together(found: Sequence[Found], dsn: str | None = None) -> App:
                     hint="Give one of them another name: @app.task(name=…); or run a worker for each",
                 )
             owner[kind.name] = each.name
-            served.registry.add(kind)
+        served.registry.take_all(each.app.registry)
         served.listeners += each.app.listeners
     return served
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, Protocol
@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from howdah.backoff import Retry
+from howdah.calls import NewTask
 from howdah.context import ClaimedTask, Context
 from howdah.errors import InvalidOption, UnknownKind
 from howdah.outcomes import Transition
@@ -108,11 +109,29 @@ class Kind(Protocol):
         ...
 
 
+class Declared(Protocol):
+    """A schedule that the code declares."""
+
+    @property
+    def name(self) -> str: ...
+    def row(self) -> dict[str, Any]:
+        """What the database is told of it: the columns of `howdah.schedule`."""
+        ...
+
+
 class Registry:
-    """The kinds of one App, by name."""
+    """The kinds of one App, by name, and what its workers see to beside them.
+
+    `standing` are tasks that must be there while a worker is, `queue_limits` how many of a queue may run at once in the fleet,
+    `closing` is called when the worker ends.
+    """
 
     def __init__(self) -> None:
         self._kinds: dict[str, Kind] = {}
+        self.schedules: dict[str, Declared] = {}
+        self.standing: list[NewTask] = []
+        self.queue_limits: dict[str, int] = {}
+        self.closing: list[Callable[[], Coroutine[Any, Any, None]]] = []
 
     def add(self, kind: Kind) -> None:
         """Raises InvalidOption if the name is taken."""
@@ -121,6 +140,24 @@ class Registry:
                 f"two handlers are called {kind.name!r}", hint="Give one of them another name: @app.task(name=…)"
             )
         self._kinds[kind.name] = kind
+
+    def add_schedule(self, schedule: Declared) -> None:
+        """Raises InvalidOption if the name is taken."""
+        if schedule.name in self.schedules:
+            raise InvalidOption(
+                f"two schedules are called {schedule.name!r}", hint="Give one of them another name: name=…"
+            )
+        self.schedules[schedule.name] = schedule
+
+    def take_all(self, other: Registry) -> None:
+        """Everything of another. Raises InvalidOption if a name is taken."""
+        for kind in other:
+            self.add(kind)
+        for schedule in other.schedules.values():
+            self.add_schedule(schedule)
+        self.standing += other.standing
+        self.queue_limits |= other.queue_limits
+        self.closing += other.closing
 
     def get(self, name: str) -> Kind:
         """Raises UnknownKind."""
@@ -148,6 +185,10 @@ class Registry:
     def declaration(self) -> str:
         """All kinds as JSON, for `howdah.declare`."""
         return msgspec.json.encode([kind.row() for kind in self]).decode()
+
+    def timetables(self) -> str:
+        """All schedules as JSON, for `howdah.declare_schedules`."""
+        return msgspec.json.encode([schedule.row() for schedule in self.schedules.values()]).decode()
 
 
 def row(name: str, defaults: Defaults, **more: Any) -> dict[str, Any]:

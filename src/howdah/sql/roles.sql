@@ -76,11 +76,14 @@ begin
 
   -- Look.
   grant select on howdah.queues, howdah.workers, howdah.kind to howdah_client, howdah_worker, howdah_viewer, howdah_admin;
-  grant select on howdah.tasks, howdah.message to howdah_client, howdah_worker, howdah_admin;
+  grant select on howdah.tasks, howdah.message, howdah.schedules to howdah_client, howdah_worker, howdah_admin;
   grant execute on function howdah.find, howdah.inbox, howdah.outcomes, howdah.why, howdah.history to howdah_client, howdah_worker, howdah_admin;
   -- Not what people wrote or programs said: payload, result, progress, error, last_error, reason; message, data; body.
-  grant select (id, kind, queue, status, step, key, priority, attempt, lost, run_at, created_at, claimed_at, finished_at, worker, epoch, parent, children, inbox_seq)
+  grant select (id, kind, queue, status, step, key, priority, attempt, lost, run_at, created_at, claimed_at, finished_at, worker, epoch, parent, children, inbox_seq, source, tick)
      on howdah.tasks to howdah_viewer;
+  grant select (name, state, kind, step, cron, every, timezone, next_at, last_tick, last_task, fired, skipped, missed, overlap, jitter,
+                starts_at, ends_at, anchor, queue, priority, declared, paused_at, paused_by, retired_at, after, created_at, updated_at)
+     on howdah.schedules to howdah_viewer;
   grant select (task_id, id, sender, type, sent_at) on howdah.message to howdah_viewer;
   grant select (id, at, task_id, type, kind, step, attempt, epoch, worker, actor) on howdah.event to howdah_viewer;
   grant select on howdah.event to howdah_admin;
@@ -88,11 +91,12 @@ begin
   -- Run tasks: the worker protocol, and what a worker does for everybody's good.
   grant execute on function howdah.declare, howdah.register, howdah.pump, howdah.settle_rest, howdah.heartbeat, howdah.report,
      howdah.leave, howdah.inboxes, howdah.reserve_ids, howdah.wake_suspended, howdah.rescue, howdah.make_partitions, howdah.retain,
-     howdah.waiting_queues
+     howdah.waiting_queues, howdah.declare_schedules, howdah.due_schedules, howdah.fire, howdah.schedule_failed, howdah.instructions, howdah.limit_queue
      to howdah_worker;
 
   -- Repair.
-  grant execute on function howdah.cancel, howdah.edit, howdah.retry, howdah.pause, howdah.resume, howdah.stop_workers to howdah_admin;
+  grant execute on function howdah.cancel, howdah.edit, howdah.retry, howdah.pause, howdah.resume, howdah.stop_workers, howdah.limit_queue,
+     howdah.schedule, howdah.unschedule, howdah.pause_schedule, howdah.resume_schedule, howdah.trigger to howdah_admin;
 
   -- ── what somebody was granted, and the triggers that plain INSERT fires, run with the rights of the owner ──
 

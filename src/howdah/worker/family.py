@@ -14,7 +14,7 @@ from howdah.db.line import Line
 from howdah.enqueue import Bound, newborn
 from howdah.errors import InvalidOption, InvalidPayload, shown
 from howdah.kinds.registry import Registry
-from howdah.options import Options, check_name
+from howdah.options import Options, check_name, options
 from howdah.payload import encode_message, plain_json
 
 _FEWEST, _MOST = 10, 1000
@@ -45,16 +45,46 @@ class Family:
 
     def born(self, kind: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """A child as `howdah.spawn` takes it, all but its id. Raises InvalidPayload, UnknownKind, InvalidOption."""
+        return self._row(kind, args, kwargs, child=True)
+
+    def beside(self, kind: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """As `born`, of a task that is nobody's child."""
+        return self._row(kind, args, kwargs, child=False)
+
+    def named(self, kind: str, payload: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+        """As `beside`, with the payload as it is stored and the options of `using`."""
+        chosen, known = options(**given), self._registry.find(kind)
+        if known is not None:
+            return newborn(known, known.named(chosen.step, payload), chosen, child=False)
+        row = _unknown(kind, (), payload)
+        row |= {
+            name: value
+            for name, value in (
+                ("step", chosen.step),
+                ("queue", chosen.queue),
+                ("priority", chosen.priority),
+                ("delay", None if chosen.delay is None else chosen.delay.total_seconds()),
+                ("run_at", chosen.at),
+                ("key", chosen.key),
+                ("on_conflict", None if chosen.on_conflict == "raise" else "skip"),
+            )
+            if value is not None
+        }
+        return row
+
+    def _row(self, kind: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, child: bool) -> dict[str, Any]:
         if isinstance(kind, Bound):
-            return kind.newborn(args, kwargs)  # pyright: ignore[reportUnknownMemberType]
+            return kind.newborn(args, kwargs, child=child)  # pyright: ignore[reportUnknownMemberType]
         if isinstance(kind, str):
             known = self._registry.find(kind)
             return (
-                _unknown(kind, args, kwargs) if known is None else newborn(known, known.born(args, kwargs), Options())
+                _unknown(kind, args, kwargs)
+                if known is None
+                else newborn(known, known.born(args, kwargs), Options(), child=child)
             )
         raise InvalidOption(
-            f"ctx.spawn takes a task, an actor, a machine or the name of one, not {shown(kind)}",
-            hint="Write ctx.spawn(welcome, 42)",
+            f"ctx.{'spawn' if child else 'enqueue'} takes a task, an actor, a machine or the name of one, not {shown(kind)}",
+            hint=f"Write ctx.{'spawn' if child else 'enqueue'}(welcome, 42)",
         )
 
 

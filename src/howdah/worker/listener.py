@@ -36,6 +36,7 @@ class Listener(Service):
         worker: UUID,
         *,
         wake: Callable[[str], None],
+        schedules: Callable[[], None],
         stop: Callable[[], None],
         beat_now: Callable[[], None],
     ) -> None:
@@ -44,6 +45,7 @@ class Listener(Service):
         self._worker = str(worker)
         self._own = f"howdah_{worker.hex}"
         self._wake = wake
+        self._schedules = schedules
         self._stop = stop
         self._beat_now = beat_now
         self._conn: AsyncConnection[DictRow] | None = None
@@ -59,6 +61,7 @@ class Listener(Service):
             self._conn = conn
             await conn.execute("listen howdah")
             await conn.execute(f"listen {self._own}".encode())
+            self._schedules()
             self._wake("")  # whatever happened before we listened
         try:
             hears = await self._hear(self._conn)
@@ -102,6 +105,8 @@ class Listener(Service):
             case "beat":
                 if rest == self._worker:
                     self._beat_now()
+            case "schedules":
+                self._schedules()
             case _:
                 log.debug("unknown notification %.80r", payload)
 

@@ -232,6 +232,15 @@ class _NoChildren:
             hint="Spawn from a step or task on the loop or in a thread",
         )
 
+    def beside(self, kind: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        raise InvalidOption(
+            "ctx.enqueue does not work with executor='process'",
+            hint="Enqueue from a step or task on the loop or in a thread, or with app.enqueue_sync",
+        )
+
+    def named(self, kind: str, payload: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+        return self.beside(kind, (), payload)
+
 
 def _find(request: _Request) -> Handler:
     found: Any = importlib.import_module(request.module)

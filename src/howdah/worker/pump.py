@@ -36,6 +36,8 @@ from howdah.worker.stragglers import Stragglers
 
 log = logging.getLogger("howdah.worker")
 _claimed = msgspec.json.Decoder(list[ClaimedTask])
+# Seconds between two looks at a queue that has tasks and no place for them.
+_GATED_REST = 0.1
 
 
 class Pump(Service):
@@ -77,9 +79,11 @@ class Pump(Service):
         self.stopping = False
         self.idle = asyncio.Event()
         self.suspended: Callable[[], None] = lambda: None  # called when a task was suspended until a time
+        self.scheduled: Callable[[], None] = lambda: None  # called when a task of a schedule has ended
         self._asleep = False  # what the worker's row says
         self._announce: bool | None = None  # what it should say, with the next request
         self._hungry = False  # the last look found less than there was room for
+        self._gated = False  # the limit of a queue kept something back: what ends may make room for it
         self._look_at = 0.0  # when to look again, although what ends keeps us busy
 
     # ── what others may do ──
@@ -145,7 +149,7 @@ class Pump(Service):
         # Who has said that it sleeps is told of new tasks: no need to look with everything that ends. But nobody tells us when
         # what we put back ourselves is due.
         back = any(ended.transition.to == "queued" and not ended.transition.at_once for ended in batch)
-        told = eager and self._asleep and batch and not back and time.monotonic() < self._look_at
+        told = eager and self._asleep and batch and not back and not self._gated and time.monotonic() < self._look_at
         look = room > 0 and not told
         fresh = look and self._lanes.may_look_fresh()
         asked_at = time.monotonic()
@@ -277,6 +281,7 @@ class Pump(Service):
         if not room:
             return None
         self._hungry = claimed < room
+        self._gated = reply.gated
         if claimed >= room:
             if self._asleep:
                 self._announce = False  # busy: whoever enqueues need not notify
@@ -292,6 +297,8 @@ class Pump(Service):
         rest = self._house.settings.poll.total_seconds()
         if reply.next_due is not None:
             rest = min(rest, max(reply.next_due, 0) + 0.001)
+        if reply.gated:
+            rest = min(rest, _GATED_REST)  # a place may come free on another worker
         until_fresh = self._lanes.until_fresh() + 0.001
         self._look_at = time.monotonic() + min(rest, until_fresh)
         return rest if fresh else min(rest, until_fresh)
@@ -343,6 +350,8 @@ class Pump(Service):
         task = attempt.task
         if transition.to == "suspended" and (transition.delay is not None or transition.run_at):
             self.suspended()
+        if task.tick is not None and transition.to != "queued":
+            self.scheduled()
         if transition.error is not None:
             level = logging.ERROR if transition.to == "failed" else logging.WARNING
             what = "parked" if transition.to == "failed" else f"again in {in_words(transition.delay or 0)}"

@@ -21,6 +21,7 @@ from howdah.worker.lanes import Lanes
 from howdah.worker.lease import Heartbeat, Lease
 from howdah.worker.listener import Listener
 from howdah.worker.pump import Pump
+from howdah.worker.schedules import Schedules
 from howdah.worker.service import Service
 
 log = logging.getLogger("howdah.worker")
@@ -66,9 +67,16 @@ class Session:
         )
         self._alarm = Alarm(self._chore_line, self._pump.look)
         self._pump.suspended = self._alarm.wake
+        self._schedules = Schedules(self._chore_line, self._pump.look)
+        self._pump.scheduled = self._schedules.wake
         house.threads.freed = self._pump.look
         self._listener = Listener(
-            database, self._lease.id, wake=self._wake, stop=house.stopping.set, beat_now=self._heartbeat.beat_now
+            database,
+            self._lease.id,
+            wake=self._wake,
+            schedules=self._schedules.wake,
+            stop=house.stopping.set,
+            beat_now=self._heartbeat.beat_now,
         )
 
     async def run(self) -> None:
@@ -77,7 +85,8 @@ class Session:
         self._heartbeat.start()
         self._began(self._lease)
         self._tell("started")
-        services: list[Service] = [self._pump, self._reporter, self._alarm, Rescue(self._chore_line, self._lease)]
+        services: list[Service] = [self._pump, self._reporter, self._alarm, self._schedules]
+        services.append(Rescue(self._chore_line, self._lease))
         services += household(self._chore_line, self._lanes, self._pump.look)
         if self._settings.listen:
             services.append(self._listener)

@@ -109,6 +109,8 @@ def transition_row(task: ClaimedTask, transition: Transition, *, keep: bool, sec
     if transition.effects is not None:
         if transition.effects.spawned:
             row["spawn"] = transition.effects.spawned
+        if transition.effects.enqueued:
+            row["enqueue"] = transition.effects.enqueued
         if transition.effects.sent:
             row["send"] = transition.effects.sent
     return row
@@ -128,6 +130,7 @@ def next_step(task: ClaimedTask, transition: Transition) -> ClaimedTask:
         None,
         task.payload if transition.payload is None else msgspec.Raw(transition.payload.encode()),
         task.parent,
+        task.tick,
     )
 
 

@@ -85,7 +85,13 @@ class Worker:
                     check_importable(handler)
         with self._signals() if signals else contextlib.nullcontext():
             database = await self._installation.open()
-            await database.run(calls.declare(self._house.registry.declaration(), overwrite=True))
+            registry = self._house.registry
+            await database.run(calls.declare(registry.declaration(), overwrite=True))
+            await database.run(calls.declare_schedules(registry.names(), registry.timetables()))
+            for queue, most in registry.queue_limits.items():
+                await database.run(calls.limit_queue(queue, most))
+            for task in registry.standing:
+                await database.run(calls.enqueue(task, defaults_known=True))
             try:
                 failures = 0
                 while not self._house.stopping.is_set():
@@ -107,6 +113,8 @@ class Worker:
                         await self._pause(min(0.1 * 2 ** min(failures, 6), 5) * (0.5 + random.random()))
             finally:
                 await self._house.threads.call(self._house.processes.close, {})
+                for close in self._house.registry.closing:
+                    await close()
 
     def _began(self, lease: Lease) -> None:
         self.lease = lease

@@ -8,6 +8,8 @@ declare
   paused  howdah.queue;
   live    int;
   ahead   bigint;
+  places  int;
+  busy    bigint;
   clock   timestamptz := howdah.now();
 begin
   select * into t from howdah.task x where x.id = why.id;
@@ -37,7 +39,11 @@ begin
     end if;
     return;
   elsif t.status = 'suspended' then
-    if t.joining then
+    if t.epoch = 0 and t.tick is not null then
+      return query select 'in line', format('It waits for task %s of the same schedule to end', before_it.id), format('See it: howdah show %s; or run this one now: howdah retry %s', before_it.id, t.id)
+        from (select x.id from howdah.task x where x.source = t.source and x.status <> 'failed' and x.id <> t.id order by x.tick limit 1) before_it;
+      return;
+    elsif t.joining then
       return query select 'joining', format('It waits for %s of its children to end', t.children),
         'See them: howdah ls --parent ' || t.id;
     else
@@ -62,6 +68,15 @@ begin
   if found then
     return query select 'queue paused', format('Queue %s is paused since %s by %s%s', t.queue, paused.paused_at, paused.paused_by,
       coalesce(': ' || paused.reason, '')), format('howdah resume %s', t.queue);
+  end if;
+  select q.max_running into places from howdah.queue q where q.name = t.queue;
+  if places is not null then
+    select count(*) into busy from howdah.task x where x.status = 'running' and x.queue = t.queue;
+    if busy >= places then
+      return query select 'queue full', format('Queue %s may run %s at once, and %s run', t.queue, places, busy),
+        format('Wait, or raise it: SELECT howdah.limit_queue(%L, %s)', t.queue, places + 1);
+      return;
+    end if;
   end if;
   select count(*) into live from howdah.worker w where w.status = 'live' and w.lease_until > clock and w.stop_at is null;
   if live = 0 then

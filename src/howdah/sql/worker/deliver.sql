@@ -35,7 +35,7 @@ begin
     select r.*, t.id is not null as there, t.status = 'suspended' and (not t.joining or t.children <= r.fresh) as wakes,
            r.must_read and exists (select from howdah.kind k where k.name = t.kind and k.inbox is null) as deaf,
            coalesce(deliver.eager -> t.queue ? t.kind, false)
-             and not exists (select from howdah.queue q where q.name = t.queue and q.paused) as mine
+             and not exists (select from howdah.queue q where q.name = t.queue and (q.paused or q.max_running is not null)) as mine
       from reader r left join howdah.task t on t.id = any (array[r.id])
   ), placed as materialized (
     select a.*, a.wakes and a.mine and count(*) filter (where a.wakes and a.mine) over (order by a.id) <= deliver.room as begins from awake a
@@ -52,7 +52,7 @@ begin
      where t.id = any (array[p.id]) and p.there
     returning t.id, t.queue, p.wakes and not p.begins as wakes, p.begins,
               case when p.begins then json_build_array(t.id, t.epoch, t.kind, t.queue, t.step, t.step_no, t.attempt, t.key, t.last_error,
-                                                       t.payload, t.parent) end as taken
+                                                       t.payload, t.parent, t.tick) end as taken
   ), kept as (
     insert into howdah.message (task_id, sender, type, body, sent_at)
     select l."to", l.sender, l.type, coalesce(l.body, 'null'), clock from letter l join placed p on p.id = l."to" and p.there order by l.n

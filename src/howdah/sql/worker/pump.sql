@@ -14,7 +14,7 @@ create or replace function howdah.pump(
   asleep       boolean,
   look         boolean default true,
   eager        jsonb default null
-) returns table (settled bigint[], kept bigint[], claimed text, inboxes text, cursors jsonb, next_due double precision)
+) returns table (settled bigint[], kept bigint[], claimed text, inboxes text, cursors jsonb, next_due double precision, gated boolean)
 language plpgsql
 set plan_cache_mode = force_generic_plan set enable_seqscan = off
 -- A row that somebody holds in an open transaction must not stall all the others: the worker settles them one by one then.
@@ -29,6 +29,8 @@ declare
   got    json[] := '{}';
   full_lanes text[] := '{}';
   rest   record;
+  gate   record;
+  places int;
   looks  boolean := pump.look;
   readers bigint[] := '{}';
 begin
@@ -45,6 +47,7 @@ begin
 
   -- Settle before claiming: a task that just ended may hold what the next claim needs.
   settled := '{}';
+  gated := false;
   if pump.done_ids is not null then
     settled := settled || howdah.settle_done(pump.worker, pump.done_ids, pump.done_epochs, pump.results, false);
   end if;
@@ -77,11 +80,22 @@ begin
     loop
       exit when cardinality(got) >= pump.room;
       continue when lane.share <= 0 or lane.round = 2 and not lane.name = any (full_lanes);
-      continue when exists (select from howdah.queue q where q.name = lane.queue and q.paused);
-      select * into take from howdah.claim(pump.worker, pump.seq, lane.queue, least(lane.share, pump.room - cardinality(got)),
+      select q.paused, q.max_running into gate from howdah.queue q where q.name = lane.queue;
+      continue when gate.paused;
+      places := lane.share;
+      if gate.max_running is not null then
+        places := least(places, gate.max_running - howdah.running_in(lane.queue));
+        if places <= 0 then
+          gated := true;
+          continue;
+        end if;
+      end if;
+      select * into take from howdah.claim(pump.worker, pump.seq, lane.queue, least(places, pump.room - cardinality(got)),
                                            lane.kinds, coalesce(cursors -> lane.name, lane.cursors));
       if cardinality(take.claimed) >= lane.share then
         full_lanes := full_lanes || lane.name;
+      elsif places < lane.share and cardinality(take.claimed) >= places then
+        gated := true;
       end if;
       got := got || take.claimed;
       readers := readers || take.readers;
@@ -101,4 +115,4 @@ begin
 end
 $$;
 comment on function howdah.pump(uuid, bigint, bigint[], bigint[], jsonb, bigint[], bigint[], jsonb, jsonb, int, boolean, boolean, jsonb) is
-  'The worker''s round trip: settle done, gone (succeeded, nothing kept) and other transitions; say whether it is asleep; claim, if it is to look or something settled is due, up to room tasks from its lanes, a JSON array of {name, queue, kinds, share, limit, cursors}; eager = {queue: [kinds]}: begin what its messages wake at once. Returns the settled ids, those that go on at once under the next epoch (kept), the claimed tasks as JSON arrays [id, epoch, kind, queue, step, step_no, attempt, key, last_error, payload, parent], the inboxes of both as howdah.inboxes gives them, the cursors to pass next time, and the seconds until the next task is due. HW008: the lease is lost.';
+  'The worker''s round trip: settle done, gone (succeeded, nothing kept) and other transitions; say whether it is asleep; claim, if it is to look or something settled is due, up to room tasks from its lanes, a JSON array of {name, queue, kinds, share, limit, cursors}; eager = {queue: [kinds]}: begin what its messages wake at once. Returns the settled ids, those that go on at once under the next epoch (kept), the claimed tasks as JSON arrays [id, epoch, kind, queue, step, step_no, attempt, key, last_error, payload, parent, tick], the inboxes of both as howdah.inboxes gives them, the cursors to pass next time, the seconds until the next task is due, and whether the limit of a queue kept something back. HW008: the lease is lost.';

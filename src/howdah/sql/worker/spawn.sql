@@ -16,13 +16,13 @@ begin
       from jsonb_array_elements(spawn.families) f
       cross join lateral jsonb_array_elements(f -> 'tasks') e
       cross join lateral jsonb_to_record(e)
-           x (id bigint, kind text, step text, queue text, priority int, delay double precision, run_at timestamptz, payload jsonb, key text)
+           x (id bigint, kind text, step text, queue text, priority int, delay double precision, run_at timestamptz, payload jsonb, key text, on_conflict text, source text)
   ), born as (
-    insert into howdah.task (id, kind, step, queue, priority, run_at, payload, key, parent, inbox_seq)
+    insert into howdah.task (id, kind, step, queue, priority, run_at, payload, key, parent, inbox_seq, source)
     overriding system value
     select c.id, c.kind, c.step, coalesce(c.queue, k.queue), coalesce(c.priority, k.priority),
            coalesce(c.run_at, clock + make_interval(secs => c.delay), clock + k.delay, clock),
-           coalesce(c.payload, '{}'), c.key, c.parent, (c.message is not null)::int
+           coalesce(c.payload, '{}'), c.key, c.parent, (c.message is not null)::int, c.source
       from child c left join lateral howdah.rules(c.kind, c.step) k on c.queue is null
      order by c.key, c.id        -- two that spawn the same keys wait for each other in one order
     on conflict (key) where key is not null do nothing
@@ -31,7 +31,7 @@ begin
     insert into howdah.message (task_id, sender, body, sent_at)
     select c.id, c.parent, c.message, clock from child c join born b on b.id = c.id where c.message is not null order by c.id
   )
-  select min(c.key) into taken from child c where not exists (select from born b where b.id = c.id);
+  select min(c.key) into taken from child c where c.on_conflict is distinct from 'skip' and not exists (select from born b where b.id = c.id);
   if taken is not null then
     raise exception using errcode = 'HW006', message = format('key %L, of a task that was to be spawned, is held by a live task', taken),
       hint = 'Spawn it without a key, or under another';
@@ -39,4 +39,4 @@ begin
 end
 $$;
 comment on function howdah.spawn(jsonb) is
-  'Write children, under ids from howdah.reserve_ids: a JSON array of {parent, tasks: [{id, kind, step, queue, priority, delay (seconds) or run_at, payload, key, message (the first in its inbox)}]}. What is left out comes from the kind. Errors: HW001 unknown kind, HW002 unknown step, HW006 key held.';
+  'Write children, under ids from howdah.reserve_ids: a JSON array of {parent, tasks: [{id, kind, step, queue, priority, delay (seconds) or run_at, payload, key, on_conflict (skip: not if its key is held), source, message (the first in its inbox)}]}; without a parent they are nobody''s children. What is left out comes from the kind. Errors: HW001 unknown kind, HW002 unknown step, HW006 key held.';

@@ -1,0 +1,37 @@
+"""Call: one SQL function as a value, and how to read its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+R = TypeVar("R")
+Row = dict[str, Any]
+Rows = Sequence[Row]
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[R]):
+    """One call of one SQL function, or one look at one view (`types` is None).
+
+    `types` gives the SQL type of each argument, by its name.
+    """
+
+    function: str
+    types: Mapping[str, str] | None
+    args: Mapping[str, Any]
+    read: Callable[[Rows], R]
+
+
+def first(rows: Rows) -> Any:
+    """The one value that the function returned."""
+    return next(iter(rows[0].values())) if rows else None
+
+
+def all_rows(rows: Rows) -> list[Row]:
+    return list(rows)
+
+
+def nothing(_: Rows) -> None:
+    return None

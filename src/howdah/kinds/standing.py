@@ -1,0 +1,6 @@
+"""Tasks that never end: pollers, and the sources and collectors of pipelines. Each worker makes sure that they are there."""
+
+from __future__ import annotations
+
+# Before what they bring: a long line must not keep them from looking.
+PRIORITY = 1000

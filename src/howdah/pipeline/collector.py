@@ -1,0 +1,169 @@
+"""Collecting: events that wait for others in the inbox of a task of its own, until their window closes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+
+from howdah.client import Client
+from howdah.context import ClaimedTask, Context
+from howdah.durations import duration
+from howdah.errors import InvalidOption, InvalidPayload
+from howdah.kinds import ending
+from howdah.kinds.registry import Beginning, Defaults, Executor, row
+from howdah.kinds.standing import PRIORITY
+from howdah.outcomes import Transition
+from howdah.payload import plain_json
+from howdah.pipeline.kind import PipelineKind, StageStep
+from howdah.pipeline.stage import Event
+from howdah.pipeline.stages.collect import Collect
+
+# A window without events keeps its task for so long: groups come and go.
+_IDLE = timedelta(hours=1)
+
+
+class _Window(msgspec.Struct):
+    """What a collector has so far: `until` is when the window closes, by the clock of whoever looks."""
+
+    group: str = ""
+    events: list[Event] = []
+    until: float | None = None
+
+
+class CollectorKind:
+    """Collects the events of one stage, a task for each group."""
+
+    executor: Executor = "loop"
+    transactional = False
+    reads_all = False
+    source = ("", "")
+
+    def __init__(self, pipeline: PipelineKind, stage: Collect, name: str, client: Client) -> None:
+        self.pipeline = pipeline
+        self.stage = stage
+        self.name = f"{pipeline.name}.{name}"
+        self.place = pipeline.places[name]
+        self.defaults = Defaults(queue=self.place.queue, priority=PRIORITY, max_lost=10)
+        self._client = client
+        self._ids: dict[str, int] = {}
+        self._length = duration(stage.config.window, "window").total_seconds()
+
+    async def id_of(self, group: str) -> int:
+        """The task that collects this group, made if need be."""
+        known = self._ids.get(group)
+        if known is None:
+            fields = {"group": group}
+            task = await self._client.using(key=f"collect:{self.name}:{group}"[:500]).enqueue(self.name, **fields)
+            known = self._ids[group] = task.id
+            if len(self._ids) > 10_000:
+                self._ids = {group: known}
+        return known
+
+    def forget(self, group: str) -> None:
+        """Its task has ended."""
+        self._ids.pop(group, None)
+
+    async def attempt(self, task: ClaimedTask, ctx: Context) -> Transition:
+        """Read what came, and pass on what is full or over."""
+        try:
+            window = msgspec.json.decode(task.payload, type=_Window)
+        except msgspec.DecodeError as error:
+            return ending.parked(InvalidPayload(f"what {self.name} has collected cannot be read: {error}"))
+        mail = ctx.mail
+        letters = mail.letters if mail is not None else []
+        idle = not letters and not window.events
+        size, length = self.stage.config.size, self._length
+        try:
+            for letter in letters:
+                if not window.events:
+                    window.until = time.time() + length
+                window.events.append(msgspec.json.decode(letter.body, type=dict[str, Any]))
+                if len(window.events) >= size:
+                    await self._pass_on(ctx, window)
+            # A clock that was set must not keep a window open for longer than it may be.
+            left = 0.0 if window.until is None else min(window.until - time.time(), length)
+            if window.events and left <= 0:
+                await self._pass_on(ctx, window)
+            payload = plain_json(
+                {"group": window.group, "events": window.events, "until": window.until},
+                f"what {self.name} has collected",
+                max_bytes=self.pipeline.max_payload,
+            )
+        except (InvalidPayload, msgspec.DecodeError) as error:
+            ctx.forget_effects()
+            return ending.parked(error)
+        read = [letter.id for letter in letters]
+        more = mail is not None and mail.more
+        if idle and not more and window.group and task.step_no > 0:
+            self.forget(window.group)
+            return Transition("succeeded", consumed=read)
+        return Transition(
+            "queued" if more else "suspended",
+            payload=payload,
+            delay=None
+            if more
+            else timedelta(seconds=max(left, 0.001))
+            if window.events
+            else _IDLE
+            if window.group
+            else None,
+            attempts="reset",
+            consumed=read,
+            inbox_seq=mail.inbox_seq if mail is not None else 0,
+        )
+
+    async def _pass_on(self, ctx: Context, window: _Window) -> None:
+        body = self.pipeline.encode_event(self.stage.emit(window.events, window.group))
+        for to in self.place.consumers:
+            await ctx.effect(self.pipeline.task_at(to, body, source=f"task:{ctx.id}"))
+        window.events = []
+        window.until = None
+
+    # ── as a kind ──
+
+    def at(self, step: str | None) -> CollectorKind:
+        return self
+
+    def handlers(self) -> tuple[CollectorKind]:
+        return (self,)
+
+    def check(self) -> None:
+        pass
+
+    def begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Beginning:
+        if args:
+            raise InvalidOption(f"{self.name} collects for its pipeline", hint="Enqueue events of the pipeline")
+        return self.named(None, kwargs)
+
+    born = begin
+
+    def named(self, step: str | None, fields: Mapping[str, Any]) -> Beginning:
+        return Beginning(plain_json(dict(fields), self.name), self.defaults)
+
+    def read_result(self, value: Any) -> Any:
+        return value
+
+    def row(self) -> dict[str, Any]:
+        return row(self.name, self.defaults, executor=self.executor, inbox={})
+
+
+class CollectStep(StageStep):
+    """The step of an event that is to be collected: into the inbox of its group, and the event has ended."""
+
+    def __init__(self, step: StageStep, collector: CollectorKind) -> None:
+        super().__init__(step.pipeline, step.place, step.stage)
+        self.collector = collector
+
+    async def work(self, task: ClaimedTask, event: Event, ctx: Context) -> Transition:
+        group = self.collector.stage.group(event)
+        if task.last_error is not None:
+            self.collector.forget(group)  # perhaps because its task has ended meanwhile
+        to = await self.collector.id_of(group)
+        ctx.send(to, event)
+        return Transition(
+            "succeeded", event="end", details={"from": self.place.name, "attempts": task.attempt, "into": to}
+        )
