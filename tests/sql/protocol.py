@@ -28,6 +28,7 @@ class Claimed(NamedTuple):
     last_error: str | None
     payload: dict[str, Any]
     parent: int | None
+    tick: str | None = None
 
 
 class Worker:

@@ -39,6 +39,7 @@ COMMANDS: dict[Group, list[Command]] = {
         Command("watch", "watch:watch", "Follow tasks until they end.", "howdah watch 42"),
         Command("graph", "graph:graph", "Draw a state machine.", "howdah graph greeter -o svg > greeter.svg"),
         Command("queues", "look:queues", "List queues with their counts.", "howdah queues"),
+        Command("schedules", "schedules:schedules", "List schedules, or show the next ticks of one.", "howdah schedules nightly"),
         Command("workers", "look:workers", "List the workers of the last day.", "howdah workers -o json"),
     ],
     FIX: [
@@ -51,6 +52,17 @@ COMMANDS: dict[Group, list[Command]] = {
         ),
         Command("pause", "fix:pause", "Start no more tasks of a queue.", "howdah pause mail --reason 'SES is down'"),
         Command("resume", "fix:resume", "Undo pause.", "howdah resume mail"),
+        Command(
+            "schedule", "schedules:schedule", "Have a task enqueued again and again.",
+            "howdah schedule nightly report --cron '0 3 * * *' --timezone Europe/Riga",
+        ),
+        Command("unschedule", "schedules:unschedule", "Forget a schedule.", "howdah unschedule nightly"),
+        Command(
+            "pause-schedule", "schedules:pause_schedule", "Let a schedule fire nothing more.",
+            "howdah pause-schedule nightly --reason 'moving house'",
+        ),
+        Command("resume-schedule", "schedules:resume_schedule", "Undo pause-schedule.", "howdah resume-schedule nightly"),
+        Command("trigger", "schedules:trigger", "Fire a schedule once now.", "howdah trigger nightly"),
         Command("stop", "fix:stop", "Ask workers to finish what they run and exit.", "howdah stop"),
     ],
     DATABASE: [

@@ -68,7 +68,7 @@ def report(error: Exception) -> int:
         match error:
             case errors.InvalidOption() | errors.InvalidPayload():
                 return USAGE
-            case errors.TaskNotFound() | errors.UnknownKind():
+            case errors.TaskNotFound() | errors.ScheduleNotFound() | errors.UnknownKind():
                 return NOT_FOUND
             case _:
                 return FAILED

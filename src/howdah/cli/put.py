@@ -73,10 +73,10 @@ def enqueue(
     If the handler's App is found here, the payload is checked against its signature before anything is written.
     """
     chosen = options(
-        delay=delay, at=_moment(at), queue=queue, priority=priority, key=key, on_conflict=on_conflict, step=step
+        delay=delay, at=read_moment(at), queue=queue, priority=priority, key=key, on_conflict=on_conflict, step=step
     )
     _check_combination(many=many, wait=wait, timeout=timeout, payload=payload, key=key)
-    arguments = {} if many else _arguments(sys.stdin.read() if payload == "-" else payload or "{}")
+    arguments = {} if many else read_arguments(sys.stdin.read() if payload == "-" else payload or "{}")
     found = apps.here(app, where.dsn, "payload")
     say(f"→ {target(found.installation.dsn)}")
     try:
@@ -173,19 +173,21 @@ def _check_combination(*, many: bool, wait: bool, timeout: str | None, payload: 
         )
 
 
-def _moment(text: str | None) -> datetime | None:
+def read_moment(text: str | None, option: str = "--at") -> datetime | None:
+    """A time as people write it, without a zone the one here. Raises InvalidOption."""
     if text is None:
         return None
     try:
-        moment = datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text)
     except ValueError as error:
         raise InvalidOption(
-            f"--at cannot be read as a time: {text[:80]!r}", hint='Write "2026-12-01T09:00", or with a zone: "…T09:00Z"'
+            f"{option} cannot be read as a time: {text[:80]!r}",
+            hint='Write "2026-12-01T09:00", or with a zone: "…T09:00Z"',
         ) from error
-    return moment.astimezone() if moment.tzinfo is None else moment
+    return found.astimezone() if found.tzinfo is None else found
 
 
-def _arguments(text: str, place: str = "the payload") -> dict[str, Any]:
+def read_arguments(text: str, place: str = "the payload") -> dict[str, Any]:
     """A payload as the handler's arguments. Raises InvalidPayload."""
     try:
         value = json.loads(text, parse_constant=_refuse)
@@ -202,7 +204,7 @@ def _arguments(text: str, place: str = "the payload") -> dict[str, Any]:
 def _lines(stream: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(stream, 1):
         if line.strip():
-            yield number, _arguments(line, f"line {number}")
+            yield number, read_arguments(line, f"line {number}")
 
 
 def _enqueue_lines(app: App, kind: str, chosen: Options, stream: Iterable[str]) -> list[int]:

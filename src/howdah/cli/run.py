@@ -1,4 +1,4 @@
-"""worker: run tasks until told to stop."""
+"""worker and pipeline run: run tasks until told to stop."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from howdah.app import App
 from howdah.cli import apps, logs
-from howdah.cli.apps import Found
 from howdah.cli.errors import OK, NotAnApp, say
 from howdah.cli.options import ANYWHERE, Where, target
 from howdah.cli.supervisor import NUMBER, Supervisor
@@ -32,6 +32,80 @@ logger = logging.getLogger("howdah.worker")
 _LIMIT = re.compile(r"(?P<name>.+)(?P<sign>[=*])(?P<number>[^=*]*)", re.DOTALL)
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class How:
+    """How a worker works, as the shell is told."""
+
+    queue: Annotated[
+        list[str] | None,
+        Parameter(
+            name=["--queue", "-q"],
+            negative="",
+            help="Serve this queue: NAME, NAME=10 (at most 10 at once), NAME*3 (three shares of the concurrency). "
+            "Repeat it [default: every queue]",
+        ),
+    ] = None
+    concurrency: Annotated[
+        int, Parameter(name=["--concurrency", "-c"], env_var="HOWDAH_CONCURRENCY", help="The most tasks at once")
+    ] = 100
+    processes: Annotated[
+        int, Parameter(env_var="HOWDAH_PROCESSES", help="So many workers, each a process that is restarted if it dies")
+    ] = 1
+    process_slots: Annotated[
+        int | None, Parameter(help='Processes for handlers with executor="process" [default: one per core]')
+    ] = None
+    until_idle: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Exit when nothing is due and nothing runs")
+    ] = False
+    grace: Annotated[
+        str, Parameter(env_var="HOWDAH_GRACE", help="How long running tasks may go on after a request to stop")
+    ] = "30s"
+    lease: Annotated[
+        str, Parameter(env_var="HOWDAH_LEASE", help="How soon the tasks of a worker that died are taken over")
+    ] = "30s"
+    poll: Annotated[str, Parameter(env_var="HOWDAH_POLL", help="How long it sleeps at most between two looks")] = "5s"
+    listen: Annotated[bool, Parameter(negative="--no-listen", help="Wake up by LISTEN; else only by polling")] = True
+    verbose: Annotated[
+        bool,
+        Parameter(name=["--verbose", "-v"], negative="", show_default=False, help="Say each task that ended, and more"),
+    ] = False
+    log: Annotated[logs.LogFormat, Parameter(env_var="HOWDAH_LOG", help="How to log on stderr")] = "text"
+
+    def worker(self, app: App) -> Worker:
+        """Raises InvalidOption."""
+        if self.processes < 1:
+            raise InvalidOption(f"processes must be a whole number from 1, not {self.processes}")
+        return app.worker(
+            queues=_queues(self.queue),
+            concurrency=self.concurrency,
+            processes=self.process_slots,
+            lease=self.lease,
+            poll=self.poll,
+            listen=self.listen,
+            grace=self.grace,
+            until_idle=self.until_idle,
+        )
+
+    def arguments(self) -> list[str]:
+        """The same again, for the workers of a supervisor."""
+        said: list[str] = []
+        for text in self.queue or ():
+            said += ["-q", text]
+        said += ["-c", str(self.concurrency), "--grace", self.grace, "--lease", self.lease, "--poll", self.poll]
+        said += ["--log", self.log]
+        said += ["--process-slots", str(self.process_slots)] if self.process_slots else []
+        return (
+            said
+            + ["--until-idle"] * self.until_idle
+            + ["--no-listen"] * (not self.listen)
+            + ["--verbose"] * self.verbose
+        )
+
+
+USUAL = How()
+
+
 def worker(
     *app: Annotated[
         str,
@@ -41,86 +115,73 @@ def worker(
             "$HOWDAH_APP, [tool.howdah] app in pyproject.toml, or the one App in app.py, main.py or tasks.py here",
         ),
     ],
-    queue: Annotated[
-        list[str] | None,
-        Parameter(
-            name=["--queue", "-q"],
-            negative="",
-            help="Serve this queue: NAME, NAME=10 (at most 10 at once), NAME*3 (three shares of the concurrency). "
-            "Repeat it [default: every queue]",
-        ),
+    pipeline: Annotated[
+        list[str] | None, Parameter(negative="", help="Run this pipeline as well: a YAML file. Repeat it")
     ] = None,
-    concurrency: Annotated[
-        int, Parameter(name=["--concurrency", "-c"], env_var="HOWDAH_CONCURRENCY", help="The most tasks at once")
-    ] = 100,
-    processes: Annotated[
-        int, Parameter(env_var="HOWDAH_PROCESSES", help="So many workers, each a process that is restarted if it dies")
-    ] = 1,
-    process_slots: Annotated[
-        int | None, Parameter(help='Processes for handlers with executor="process" [default: one per core]')
-    ] = None,
-    until_idle: Annotated[
-        bool, Parameter(negative="", show_default=False, help="Exit when nothing is due and nothing runs")
-    ] = False,
-    grace: Annotated[
-        str, Parameter(env_var="HOWDAH_GRACE", help="How long running tasks may go on after a request to stop")
-    ] = "30s",
-    lease: Annotated[
-        str, Parameter(env_var="HOWDAH_LEASE", help="How soon the tasks of a worker that died are taken over")
-    ] = "30s",
-    poll: Annotated[str, Parameter(env_var="HOWDAH_POLL", help="How long it sleeps at most between two looks")] = "5s",
-    listen: Annotated[bool, Parameter(negative="--no-listen", help="Wake up by LISTEN; else only by polling")] = True,
-    verbose: Annotated[
-        bool,
-        Parameter(name=["--verbose", "-v"], negative="", show_default=False, help="Say each task that ended, and more"),
-    ] = False,
-    log: Annotated[logs.LogFormat, Parameter(env_var="HOWDAH_LOG", help="How to log on stderr")] = "text",
+    how: How = USUAL,
     where: Where = ANYWHERE,
 ) -> int:
     """Run tasks until told to stop.
 
     SIGTERM or Ctrl-C: finish what runs, then exit with 0. Once more: give it back to the queue at once.
     """
-    number = os.environ.get(NUMBER)
-    logs.begin(log, verbose=verbose, name=number)
-    if processes < 1:
-        raise InvalidOption(f"processes must be a whole number from 1, not {processes}")
+    _begin_logs(how)
     found = apps.find(app)
     served = apps.together(found, where.dsn)
+    _add_pipelines(served, pipeline or ())
     if not len(served.registry):
         raise NotAnApp(
             f"{apps.names(found)} has no tasks", hint="Import the modules that define them where the App is made"
         )
-    if verbose:
+    again = ["worker", *(each.name for each in found), *(f"--pipeline={file}" for file in pipeline or ())]
+    return _serve(served, ", ".join([apps.names(found), *(pipeline or ())]), again, how, where)
+
+
+def pipeline_run(
+    *file: Annotated[str, Parameter(name="FILE", help="YAML files of pipelines")],
+    app: Annotated[
+        list[str] | None, Parameter(negative="", help="MODULE:APP whose tasks to run as well, for `enqueue`. Repeat it")
+    ] = None,
+    how: How = USUAL,
+    where: Where = ANYWHERE,
+) -> int:
+    """Run pipelines until told to stop. As many of these as you like share the work."""
+    _begin_logs(how)
+    if not file:
+        raise InvalidOption("no file was named", hint="howdah pipeline run tasks.yaml")
+    found = apps.find(app) if app else []
+    served = apps.together(found, where.dsn) if found else App(where.dsn)
+    _add_pipelines(served, file)
+    again = ["pipeline", "run", *file, *(f"--app={each.name}" for each in found)]
+    return _serve(served, ", ".join([*file, *(each.name for each in found)]), again, how, where)
+
+
+def _begin_logs(how: How) -> None:
+    logs.begin(how.log, verbose=how.verbose, name=os.environ.get(NUMBER))
+
+
+def _add_pipelines(app: App, files: Sequence[str]) -> None:
+    if files:
+        from howdah.pipeline.adding import add_pipelines
+
+        add_pipelines(app, files)
+
+
+def _serve(served: App, what: str, again: Sequence[str], how: How, where: Where) -> int:
+    """Run one worker here, or several below a supervisor that runs `again`."""
+    if how.verbose:
         served.listen(_say_end)
-    queues = _queues(queue)
     # Checked before anything starts, whoever runs it in the end.
-    made = served.worker(
-        queues=queues,
-        concurrency=concurrency,
-        processes=process_slots,
-        lease=lease,
-        poll=poll,
-        listen=listen,
-        grace=grace,
-        until_idle=until_idle,
-    )
-    if number:
+    made = how.worker(served)
+    if os.environ.get(NUMBER):
         return _run(served, made, follow=True)
     served.installation.open_sync()
     try:
-        workers = f" in each of {processes} workers" if processes > 1 else ""
-        _print_banner(found, served, queue, f"{concurrency}{workers}", grace)
-        if processes == 1:
+        _print_banner(what, served, how)
+        if how.processes == 1:
             return _run(served, made)
-        arguments = [each.name for each in found]
-        for text in queue or ():
-            arguments += ["-q", text]
-        arguments += ["-c", str(concurrency), "--grace", grace, "--lease", lease, "--poll", poll, "--log", log]
-        arguments += ["--process-slots", str(process_slots)] if process_slots else []
-        arguments += ["--until-idle"] * until_idle + ["--no-listen"] * (not listen) + ["--verbose"] * verbose
-        arguments += ["--dsn", where.dsn] if where.dsn else []
-        return asyncio.run(Supervisor(["worker", *arguments], processes).run())
+        arguments = [*again, *how.arguments(), *(["--dsn", where.dsn] if where.dsn else [])]
+        return asyncio.run(Supervisor(arguments, how.processes).run())
     finally:
         served.close_sync()
 
@@ -190,14 +251,16 @@ def _queue(text: str) -> tuple[str, int | Weight]:
         ) from error
 
 
-def _print_banner(found: Sequence[Found], app: App, queue: Sequence[str] | None, concurrency: str, grace: str) -> None:
+def _print_banner(what: str, app: App, how: How) -> None:
     server = app.installation.server
     started = f" (started in {in_words(server.seconds)})" if server is not None and server.started else ""
     kinds = app.registry.names()
     listed = ", ".join(kinds[:8]) + (f" and {len(kinds) - 8} more" if len(kinds) > 8 else "")
-    say(f"howdah {release()} · {apps.names(found)} · pid {os.getpid()} on {socket.gethostname()}")
+    workers = f" in each of {how.processes} workers" if how.processes > 1 else ""
+    say(f"howdah {release()} · {what} · pid {os.getpid()} on {socket.gethostname()}")
     say(f"  database     {target(app.installation.dsn)}{started}")
     say(f"  kinds        {listed}")
-    say(f"  queues       {', '.join(queue) if queue else 'all'}")
-    say(f"  concurrency  {concurrency}")
-    say(f"  stop         Ctrl-C finishes what runs (at most {in_words(duration(grace))}); twice gives it back at once")
+    say(f"  queues       {', '.join(how.queue) if how.queue else 'all'}")
+    say(f"  concurrency  {how.concurrency}{workers}")
+    grace = in_words(duration(how.grace))
+    say(f"  stop         Ctrl-C finishes what runs (at most {grace}); twice gives it back at once")

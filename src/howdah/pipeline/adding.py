@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from howdah.app import App
@@ -47,3 +48,9 @@ def add_pipeline(app: App, file: Path | str | Document) -> PipelineKind:
                 f"{document.name}: stage {name} has no inputs", hint="Name the stages it takes events from"
             )
     return kind
+
+
+def add_pipelines(app: App, files: Iterable[Path | str]) -> None:
+    """As `add_pipeline`, several: all of them are read first, so that a mistake in one starts none."""
+    for document in [load(Path(file)) for file in files]:
+        add_pipeline(app, document)
