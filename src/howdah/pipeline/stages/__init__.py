@@ -1,0 +1,1 @@
+"""The modules that come with howdah, one file each; the registry imports those that a file uses."""
