@@ -1,4 +1,4 @@
-"""Retry: how often a failed attempt is tried again, and after how long."""
+"""Backoff: attempt → delay. Retry: how often a failed attempt is tried again, and after which of them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,57 @@ from howdah.errors import InvalidOption, shown
 from howdah.outcomes import RetryAfter
 
 Exceptions = type[BaseException] | Iterable[type[BaseException]]
+
+
+class Backoff:
+    """A delay that grows: attempt 0 waits `delay`, each one more `factor` times as long, at most `max`.
+
+    `jitter` adds up to that fraction of the delay at random, also beyond `max`, so that many do not come back at once.
+    Raises InvalidOption, naming the option.
+
+    >>> slower = Backoff("100ms", factor=2, max="1m")
+    >>> slower
+    Backoff(100ms, factor=2, max=1m)
+    >>> [slower(attempt).total_seconds() for attempt in (0, 1, 2, 1_000_000)]
+    [0.1, 0.2, 0.4, 60.0]
+    """
+
+    __slots__ = ("delay", "factor", "jitter", "max")
+
+    def __init__(self, delay: Duration = "1s", *, factor: float = 2, max: Duration = "1m", jitter: float = 0) -> None:
+        for name, number, low, high in (("factor", factor, 1, 1000), ("jitter", jitter, 0, 1)):
+            if isinstance(number, bool) or not isinstance(number, (int, float)) or not low <= number <= high:  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise InvalidOption(f"{name} must be a number from {low} to {high}, not {shown(number)}")
+        self.delay = duration(delay, "delay")
+        self.factor = factor
+        self.max = duration(max, "max")
+        self.jitter = jitter
+
+    def __call__(self, attempt: int) -> timedelta:
+        """The delay after `attempt` (from 0), with its jitter."""
+        return self.nominal(attempt) * (1 + self.jitter * random.random())
+
+    def nominal(self, attempt: int) -> timedelta:
+        """The delay after `attempt` (from 0), without jitter."""
+        seconds, cap = self.delay.total_seconds(), min(self.max, LONGEST).total_seconds()
+        if 0 < seconds < cap and self.factor > 1:
+            # The cap is asked before the power is: 2.0 ** 1100 is an OverflowError.
+            steps = math.log(cap / seconds) / math.log(self.factor)
+            seconds = seconds * self.factor**attempt if attempt < steps else cap
+        return timedelta(seconds=min(seconds, cap))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Backoff) and self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash(self._values())
+
+    def _values(self) -> tuple[timedelta, float, timedelta, float]:
+        return self.delay, self.factor, self.max, self.jitter
+
+    def __repr__(self) -> str:
+        jitter = f", jitter={self.jitter:g}" if self.jitter else ""
+        return f"Backoff({in_words(self.delay)}, factor={self.factor:g}, max={in_words(self.max)}{jitter})"
 
 
 class Retry:
@@ -41,14 +92,9 @@ class Retry:
     ) -> None:
         if isinstance(retries, bool) or not isinstance(retries, int) or not 0 <= retries <= 1_000_000:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidOption(f"retries must be a whole number from 0 to 1,000,000, not {shown(retries)}")
-        for name, number, low, high in (("factor", factor, 1, 1000), ("jitter", jitter, 0, 1)):
-            if not isinstance(number, (int, float)) or not low <= number <= high:  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise InvalidOption(f"{name} must be a number from {low} to {high}, not {shown(number)}")
         self.retries = retries
-        self.delay = duration(delay, "delay")
-        self.factor = factor
-        self.max = duration(max, "max")
-        self.jitter = jitter
+        self.backoff = Backoff(delay, factor=factor, max=max, jitter=jitter)
+        self.delay, self.factor, self.max = self.backoff.delay, self.backoff.factor, self.backoff.max
         self.on = None if on is None else _classes(on, "on")
         self.unless = _classes(unless, "unless")
         self.rules = dict(rules or {})
@@ -86,16 +132,11 @@ class Retry:
             return error.delay
         if isinstance(error, policy.unless) or not (policy.on is None or isinstance(error, policy.on)):
             return None
-        return policy.nominal(attempt) * (1 + policy.jitter * random.random())
+        return policy.backoff(attempt - 1)
 
     def nominal(self, attempt: int) -> timedelta:
-        """The delay after attempt `attempt`, without jitter."""
-        seconds, cap = self.delay.total_seconds(), min(self.max, LONGEST).total_seconds()
-        if 0 < seconds < cap and self.factor > 1:
-            # The cap is asked before the power is: 2.0 ** 1100 is an OverflowError.
-            steps = math.log(cap / seconds) / math.log(self.factor)
-            seconds = seconds * self.factor ** (attempt - 1) if attempt - 1 < steps else cap
-        return timedelta(seconds=min(seconds, cap))
+        """The delay after attempt `attempt` (from 1), without jitter."""
+        return self.backoff.nominal(attempt - 1)
 
     def __repr__(self) -> str:
         return f"Retry({self.retries}, delay={in_words(self.delay)}, factor={self.factor:g}, max={in_words(self.max)})"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import doctest
 from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from howdah.backoff import Retry
+from howdah import backoff
+from howdah.backoff import Backoff, Retry
 from howdah.errors import InvalidOption
 from howdah.outcomes import RetryAfter
 
@@ -112,3 +114,76 @@ def test_options_that_cannot_be_meant_are_refused_by_name(options):
 
 def test_a_policy_is_shown_as_it_is_written():
     assert repr(Retry(5, delay="2s", factor=2, max="10m")) == "Retry(5, delay=2s, factor=2, max=10m)"
+
+
+# ── Backoff ──
+
+
+def test_a_backoff_grows_from_its_delay_to_its_cap():
+    backoff = Backoff("2s", factor=3, max="1m")
+    assert [backoff(attempt).total_seconds() for attempt in range(5)] == [2, 6, 18, 54, 60]
+
+
+def test_a_backoff_shorter_than_a_second_works():
+    assert [Backoff("100ms")(attempt) for attempt in (0, 1)] == [
+        timedelta(milliseconds=100),
+        timedelta(milliseconds=200),
+    ]
+
+
+def test_attempt_a_million_is_the_cap_and_no_overflow():
+    assert Backoff("1s", factor=2, max="10m")(10**6) == timedelta(minutes=10)
+    assert Backoff("1s", factor=1)(10**6) == timedelta(seconds=1)
+    assert Backoff(0, factor=1000)(10**6) == timedelta(0)
+
+
+def test_a_delay_longer_than_the_cap_is_the_cap():
+    assert Backoff("1h", max="1m")(0) == timedelta(minutes=1)
+
+
+@given(st.integers(0, 100_000), st.floats(0, 1e6), st.floats(1, 1000), st.floats(0, 1e6), st.floats(0, 1))
+def test_a_backoff_grows_never_passes_its_cap_and_jitter_only_adds_its_fraction(attempt, delay, factor, cap, jitter):
+    backoff = Backoff(delay, factor=factor, max=cap, jitter=jitter)
+    nominal = backoff.nominal(attempt)
+    assert min(backoff.delay, backoff.max) <= nominal <= backoff.nominal(attempt + 1) <= backoff.max
+    assert nominal <= backoff(attempt) <= nominal * (1 + jitter) + timedelta(microseconds=1)
+
+
+def test_jitter_is_at_random():
+    assert len({Backoff("1s", jitter=0.5)(0) for _ in range(50)}) > 1
+    assert {Backoff("1s")(0) for _ in range(50)} == {timedelta(seconds=1)}
+
+
+def test_a_retry_waits_as_its_backoff_one_attempt_earlier():
+    """A retry counts attempts that failed, from 1; a backoff counts from 0."""
+    retry = Retry(10, delay="2s", factor=3, max="1m", jitter=0)
+    assert retry.backoff == Backoff("2s", factor=3, max="1m")
+    assert [retry.delay_after(n, ERROR) for n in range(1, 6)] == [retry.backoff(n) for n in range(5)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"delay": "soon"}, {"delay": -1}, {"delay": None}, {"delay": True}, {"factor": 0.5}, {"factor": float("nan")},
+        {"factor": 1e9}, {"factor": "x"}, {"factor": None}, {"factor": True}, {"max": "x"}, {"max": -1}, {"max": None},
+        {"jitter": 2}, {"jitter": -0.1}, {"jitter": "x"}, {"jitter": False},
+    ],
+)  # fmt: skip
+def test_options_of_a_backoff_that_cannot_be_meant_are_refused_by_name(options):
+    with pytest.raises(InvalidOption) as caught:
+        Backoff(**options)
+    assert str(caught.value).startswith(next(iter(options)))
+
+
+def test_a_backoff_is_a_value():
+    assert Backoff("60s", factor=2) == Backoff("1m", factor=2.0)
+    assert hash(Backoff("60s")) == hash(Backoff("1m"))
+    for other in (Backoff("61s"), Backoff("60s", factor=3), Backoff("60s", max="2m"), Backoff("60s", jitter=0.1), 60):
+        assert Backoff("60s") != other
+    assert repr(Backoff("2s", max="10m")) == "Backoff(2s, factor=2, max=10m)"
+    assert repr(Backoff("2s", max="10m", jitter=0.25)) == "Backoff(2s, factor=2, max=10m, jitter=0.25)"
+
+
+def test_the_examples_in_the_docstrings_are_true():
+    tried = doctest.testmod(backoff)
+    assert (tried.attempted > 3, tried.failed) == (True, 0)
