@@ -1,25 +1,77 @@
-"""Timetable: when a schedule fires. (A stand-in until the real one is written over it.)"""
+"""Timetable: when a schedule fires. Ticks are points in time, in UTC; only the wording of cron is local.
+
+cronsim reads the expressions and walks wall clock time, which has no gaps. How wall clock time lies on real time is decided
+here: cronsim 2.8 answers with the first pass of a repeated hour even to who asks from the second one, which is a tick in the
+past; gives the same instant twice when two jobs fall in one gap; and leaves out jobs of six fields in the gap, and repeats
+them in the fold, however fixed their time is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import lru_cache
+from itertools import islice, takewhile
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from cronsim import CronSim
+from cronsim import CronSim, CronSimError
 
-from howdah.durations import Duration, duration
+from howdah.durations import Duration, duration, moment
+from howdah.errors import InvalidOption, shown
+
+SHORTEST = timedelta(milliseconds=100)  # Below this it is a loop, and the row of the schedule is its brake.
+LONGEST_CRON = 200  # characters
+
+ALIASES = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TICK = timedelta(seconds=1)  # what cron counts in
+_INSTANT = timedelta(microseconds=1)  # what a datetime counts in
+# Between them any time zone can be applied without leaving what a datetime holds.
+_FIRST, _LAST = datetime(2, 1, 1, tzinfo=UTC), datetime(9998, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Timetable:
-    cron: str | None = None
-    every: Any = None
-    timezone: str = "UTC"
-    start: datetime | None = None
-    end: datetime | None = None
-    anchor: datetime | None = None
+    """When to fire: by cron in a time zone, or every so much elapsed time.
+
+    `cron` has five fields, or six with the seconds first, or is @hourly, @daily, @midnight, @weekly, @monthly, @yearly or
+    @annually. Day of the month and day of the week: either is enough, but both must match if one begins with *.
+
+    Where the clocks change, a cron whose minute and hour both are fixed (neither begins with *) fires once per
+    wall clock time: at the first moment after a gap that swallowed it, and in the first pass of an hour that comes twice.
+    Any other cron goes by real time: nothing fires in a gap, and an hour that comes twice counts twice.
+
+    `every`, at least 100 ms, counts from `anchor`, else from `start`, else from 1970; the calendar does not touch it.
+    Ticks are at or after `start` and before `end`.
+
+    Raises InvalidOption that names the option.
+
+    >>> print(Timetable("*/33 * * * * *", timezone="Europe/Riga"))
+    */33 * * * * * Europe/Riga
+    >>> Timetable("@daily").after(datetime(2027, 1, 1, tzinfo=UTC)).isoformat()
+    '2027-01-02T00:00:00+00:00'
+    """
+
+    cron: str | None
+    every: timedelta | None
+    timezone: str
+    start: datetime | None
+    end: datetime | None
+    anchor: datetime | None
 
     def __init__(
         self,
@@ -31,18 +83,30 @@ class Timetable:
         end: datetime | None = None,
         anchor: datetime | None = None,
     ) -> None:
-        for name, value in (
-            ("cron", cron),
-            ("every", None if every is None else duration(every)),
-            ("timezone", timezone),
-            ("start", start),
-            ("end", end),
-            ("anchor", anchor),
-        ):
-            object.__setattr__(self, name, value)
+        if (cron is None) == (every is None):
+            raise InvalidOption(
+                "neither cron nor every was given" if cron is None else "cron and every were both given",
+                hint='Give one of them: cron="30 3 * * *" or every="10s"',
+            )
+        checked: dict[str, Any] = {
+            "cron": None if cron is None else _cron(cron),
+            "every": None if every is None else _every(every),
+            "timezone": _timezone(timezone),
+            "start": None if start is None else _utc(start, "start"),
+            "end": None if end is None else _utc(end, "end"),
+            "anchor": None if anchor is None else _utc(anchor, "anchor"),
+        }
+        first, last = checked["start"], checked["end"]
+        if first is not None and last is not None and last <= first:
+            raise InvalidOption(
+                f"end ({last.isoformat()}) must be after start ({first.isoformat()})",
+                hint="Leave one of them out, or move it",
+            )
+        vars(self).update(checked)
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Timetable:
+        """That of a row of `howdah.schedule`. Raises InvalidOption, as what stands in a table can be anything."""
         return cls(
             row["cron"],
             every=row["every"],
@@ -53,23 +117,331 @@ class Timetable:
         )
 
     def after(self, moment: datetime) -> datetime | None:
-        if self.every is not None:
-            base = self.anchor or self.start or datetime(1970, 1, 1, tzinfo=UTC)
-            n = (moment - base) // self.every
-            return base + (n + 1) * self.every
-        return next(CronSim(self.cron or "", moment.astimezone(UTC)))
+        """The first tick later than `moment`, in UTC; None when there is none any more."""
+        since = _utc(moment, "moment")
+        if self.start is not None and since < self.start:
+            since = self.start - _INSTANT
+        tick = self._after(since)
+        return None if tick is None or (self.end is not None and tick >= self.end) else tick
 
     def between(self, after: datetime, until: datetime, at_most: int) -> list[datetime]:
-        found: list[datetime] = []
-        tick = self.after(after)
-        while tick is not None and tick <= until and len(found) < at_most:
-            found.append(tick)
-            tick = self.after(tick)
-        return found
+        """The ticks later than `after` and not later than `until`, oldest first, at most so many."""
+        until = _utc(until, "until")
+        return list(islice(takewhile(lambda tick: tick <= until, self._ticks(after)), at_most))
 
     def latest(self, after: datetime, until: datetime) -> datetime | None:
-        found = self.between(after, until, 100000)
-        return found[-1] if found else None
+        """The last tick later than `after` and not later than `until`. A year of seconds takes it no longer than a day."""
+        until = _utc(until, "until")
+        found = self.after(after)
+        if found is None or found > until:
+            return None
+        if self.every is not None:
+            last = until if self.end is None else min(until, self.end - _INSTANT)
+            return found + (last - found) // self.every * self.every
+        # Halve what may hold a later one. Walking back would be a second implementation of the rule for gap and fold.
+        none_after = until
+        while none_after - found >= _TICK:
+            middle = found + (none_after - found) / 2
+            tick = self.after(middle)
+            if tick is None or tick > until:
+                none_after = middle
+            else:
+                found = tick
+        return found
 
     def upcoming(self, moment: datetime, count: int = 10) -> list[datetime]:
-        return self.between(moment, moment + timedelta(days=3650), count)
+        """The first `count` ticks later than `moment`; fewer when it is over."""
+        return list(islice(self._ticks(moment), count))
+
+    def __str__(self) -> str:
+        return f"every {_exactly(self.every)}" if self.every is not None else f"{self.cron} {self.timezone}"
+
+    def _ticks(self, after: datetime) -> Iterator[datetime]:
+        tick = self.after(after)
+        while tick is not None:
+            yield tick
+            tick = self.after(tick)
+
+    def _after(self, since: datetime) -> datetime | None:
+        if self.every is not None:
+            origin = self.anchor or self.start or _EPOCH
+            try:
+                return origin + ((since - origin) // self.every + 1) * self.every
+            except OverflowError:
+                return None
+        expression, zone = _expression(self.cron or ""), _zone(self.timezone)
+        if expression.by_the_clock:
+            return _by_the_clock(expression, zone, since)
+        return _by_real_time(expression, zone, since)
+
+
+# Gap and fold
+
+
+def _by_the_clock(expression: _Expression, zone: ZoneInfo, since: datetime) -> datetime | None:
+    """As if the clock on the wall never went back: it stands still in a fold, and a gap is one jump."""
+    wall = _on_the_wall(since, zone)
+    while (wall := expression.next(wall)) is not None:
+        tick = _comes(wall, zone)
+        if tick > since:
+            return tick
+        # The second pass of a fold: this one was in the first.
+    return None
+
+
+def _by_real_time(expression: _Expression, zone: ZoneInfo, since: datetime) -> datetime | None:
+    """Whenever the clock on the wall shows a time of the expression."""
+    wall = _on_the_wall(since, zone)
+    if (again := since.astimezone(zone).replace(fold=1).astimezone(UTC)) > since:
+        # In the first pass of a fold. What comes next may have come before, on the wall.
+        change = _change(zone, since, again)
+        following = expression.next(wall)
+        if following is not None and (tick := since.replace(microsecond=0) + (following - wall)) < change:
+            return tick
+        since, wall = change - _TICK, _on_the_wall(change, zone) - _TICK
+    while (wall := expression.next(wall)) is not None:
+        for fold in (0, 1):
+            tick = wall.replace(tzinfo=zone, fold=fold).astimezone(UTC)
+            if tick > since and _on_the_wall(tick, zone) == wall:
+                return tick
+        wall = max(wall, _on_the_wall(_comes(wall, zone), zone) - _TICK)  # In a gap, its end may be the next.
+    return None
+
+
+def _on_the_wall(instant: datetime, zone: ZoneInfo) -> datetime:
+    """What a clock on the wall shows, without hands for fractions of a second."""
+    return instant.astimezone(zone).replace(tzinfo=None, fold=0, microsecond=0)
+
+
+def _comes(wall: datetime, zone: ZoneInfo) -> datetime:
+    """When the clock on the wall first shows this or more: in a gap, its end."""
+    tick = wall.replace(tzinfo=zone).astimezone(UTC)
+    if _on_the_wall(tick, zone) == wall:
+        return tick
+    return _change(zone, wall.replace(tzinfo=zone, fold=1).astimezone(UTC), tick)
+
+
+def _change(zone: ZoneInfo, before: datetime, by: datetime) -> datetime:
+    """The first whole second, later than `before` and not later than `by`, of another offset than that of `before`."""
+    before = before.replace(microsecond=0)
+    low, high = 0, -((before - by) // _TICK)
+    offset = before.astimezone(zone).utcoffset()
+    while high - low > 1:
+        middle = (low + high) // 2
+        if (before + middle * _TICK).astimezone(zone).utcoffset() == offset:
+            low = middle
+        else:
+            high = middle
+    return before + high * _TICK
+
+
+# What is given
+
+
+class _Field(NamedTuple):
+    name: str
+    lowest: int
+    highest: int
+    words: tuple[str, ...] = ()  # the first means `lowest`
+
+    @property
+    def range(self) -> str:
+        return f"{self.lowest}-{self.highest}" + (f" or {self.words[0]}-{self.words[-1]}" if self.words else "")
+
+    def number(self, text: str) -> int:
+        """Raises _Fault."""
+        if text in self.words:
+            return self.lowest + self.words.index(text)
+        if not text.isdecimal():
+            raise _Fault(f"the {self.name} cannot be read: {text}", f"It is {self.range}")
+        if not self.lowest <= int(text) <= self.highest:
+            raise _Fault(f"the {self.name} must be {self.range}, not {text}")
+        return int(text)
+
+
+_FIELDS = (
+    _Field("second", 0, 59),
+    _Field("minute", 0, 59),
+    _Field("hour", 0, 23),
+    _Field("day of the month", 1, 31),
+    _Field("month", 1, 12, ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")),
+    _Field("day of the week", 0, 7, ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")),
+)
+_DAY, _WEEKDAY = _FIELDS[3], _FIELDS[5]
+_TERM = re.compile(r"(?:\*|([0-9]+|[A-Z]+)(?:-([0-9]+|[A-Z]+))?)(?:/([0-9]+))?")
+_NTH = re.compile(r"([0-9]+|[A-Z]+)#([0-9]+)|([0-9]+)L")
+_EXAMPLE = 'Write "30 3 * * 1-5" for 03:30 from Monday to Friday; with six fields the seconds come first'
+
+
+class _Fault(Exception):
+    """What is wrong with a field, as the rest of a sentence, and what to do."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class _Expression:
+    start: CronSim
+    by_the_clock: bool
+
+    def next(self, wall: datetime) -> datetime | None:
+        """The next matching time on the wall; None if there is none in 50 years or in what a datetime holds."""
+        walk = copy(self.start)  # A fifth of the price of parsing.
+        walk.dt = wall
+        try:
+            found = next(walk)
+        except (StopIteration, OverflowError):
+            return None
+        return found if found.year < _LAST.year else None
+
+
+def _cron(cron: Any) -> str:
+    """A cron expression as it is kept, one space between two fields."""
+    if not isinstance(cron, str):
+        raise InvalidOption(f"cron must be text, not {shown(cron)}", hint=_EXAMPLE)
+    if len(cron) > LONGEST_CRON:
+        raise InvalidOption(f"cron is longer than {LONGEST_CRON} characters: {shown(cron)}", hint=_EXAMPLE)
+    cron = " ".join(cron.split())
+    _expression(cron)
+    return cron
+
+
+@lru_cache(maxsize=1024)
+def _expression(cron: str) -> _Expression:
+    said = f'cron "{cron if cron.isprintable() else repr(cron)[1:-1]}"'
+    parts = _alias(cron, said).split() if cron.startswith("@") else cron.upper().split()
+    if len(parts) not in (5, 6):
+        count = f"{len(parts)} field" + "s" * (len(parts) != 1)
+        hint = "There is no field for the year: give start and end" if len(parts) == 7 else _EXAMPLE
+        raise InvalidOption(f"{said}: it has {count}, not 5, or 6 with the seconds first", hint=hint)
+    try:
+        read = [_read(part, field) for part, field in zip(parts, _FIELDS[-len(parts) :], strict=True)]
+        sim = CronSim(" ".join(read), datetime(2000, 1, 1))
+    except _Fault as fault:
+        raise InvalidOption(f"{said}: {fault}", hint=fault.hint or _EXAMPLE) from None
+    except CronSimError:  # What is left: it looks at the fields together for this alone.
+        raise InvalidOption(
+            f"{said} never fires: none of its months has such a day", hint="L is the last day"
+        ) from None
+    return _Expression(sim, not any(part.startswith("*") for part in read[-5:-3]))
+
+
+def _alias(cron: str, said: str) -> str:
+    word = cron.split()[0].lower()
+    if word == cron.lower() and word in ALIASES:
+        return ALIASES[word]
+    close = difflib.get_close_matches(word, ALIASES, n=1, cutoff=0.5)
+    hint = {
+        "@every": 'Write every="10s" instead of cron',
+        "@reboot": "A schedule goes by the clock; enqueue the task where the program starts",
+    }.get(word, f"Did you mean {close[0]}?" if close else f"There are {', '.join(ALIASES)}")
+    raise InvalidOption(f"{said} is not known", hint=hint)
+
+
+def _read(part: str, field: _Field) -> str:
+    """A field as cronsim is given it. Raises _Fault."""
+    return ",".join(_read_term(term, part, field) for term in part.split(","))
+
+
+def _read_term(term: str, part: str, field: _Field) -> str:
+    if (field is _DAY and term in ("L", "LW")) or (field is _WEEKDAY and _nth(term)):
+        return term
+    found = _TERM.fullmatch(term)
+    if found is None:
+        raise _Fault(f"the {field.name} cannot be read: {part}", _remedy(term, field))
+    first, last, step = found.groups()
+    if step is not None and not 1 <= int(step) <= field.highest:
+        long = step.strip("0") and field.name in ("second", "minute", "hour")
+        unit = field.name[0]
+        raise _Fault(
+            f"the step of the {field.name} must be 1-{field.highest}, not {step}",
+            f'Steps begin anew with each turn of the field; write every="{step}{unit}" instead of cron'
+            if long
+            else None,
+        )
+    if first is None:
+        return term
+    low = field.number(first)
+    if last is None:
+        return term
+    high = field.number(last)
+    if high < low:
+        raise _Fault(
+            f"the {field.name} goes backwards: {first}-{last}",
+            f"Write {first}-{field.highest},{field.lowest}-{last}",
+        )
+    # cronsim takes 5-5/10 for 5/10, which is 5,15,25 and so on.
+    return first if high == low else term
+
+
+def _nth(term: str) -> bool:
+    """Whether it is the nth (2#3, TUE#3) or last (5L) such day of the month. Raises _Fault."""
+    found = _NTH.fullmatch(term)
+    if found is None:
+        return False
+    day, nth, last = found.groups()
+    _WEEKDAY.number(day or last)
+    if nth is not None and not 1 <= int(nth) <= 5:
+        raise _Fault(f"what follows # must be 1-5, not {nth}", "TUE#3 is the third Tuesday of a month")
+    return True
+
+
+def _remedy(term: str, field: _Field) -> str | None:
+    if term == "?":
+        return "Write * instead of ?"
+    if field is _DAY and re.search("[LW]", term):
+        return "L is the last day of the month, LW its last weekday; nothing else is known of L and W"
+    if field is _WEEKDAY and "L" in term:
+        return "5L is the last Friday of the month"
+    return None
+
+
+def _every(every: Duration) -> timedelta:
+    length = duration(every, "every")
+    if length < SHORTEST:
+        raise InvalidOption(
+            f"every must be at least {_exactly(SHORTEST)}, not {shown(every)}",
+            hint="For what never rests, write a poller",
+        )
+    return length
+
+
+def _timezone(name: Any) -> str:
+    # Files that are there, but whose meaning is the machine's own, that count leap seconds, or that are no place.
+    if isinstance(name, str) and not name.startswith(("localtime", "posix", "right/", "Factory")):
+        try:
+            return _zone(name).key
+        except (ZoneInfoNotFoundError, ValueError, OSError):  # ValueError: no path; OSError: a folder, too long.
+            pass
+    known = {zone.lower(): zone for zone in available_timezones()}
+    wanted = str(name)[:100].lower().replace(" ", "_")
+    close = [zone for zone in known if zone.endswith("/" + wanted)] or difflib.get_close_matches(wanted, known, n=1)
+    raise InvalidOption(
+        f"there is no timezone {shown(name)}",
+        hint=f'Did you mean "{known[close[0]]}"?' if close else 'Write the name of a place, "Europe/Riga", or "UTC"',
+    )
+
+
+# ZoneInfo keeps the last eight; a fleet may have more, and each would be read from its file at each tick.
+_zone = lru_cache(maxsize=1024)(ZoneInfo)
+
+
+def _utc(value: Any, name: str) -> datetime:
+    # In UTC at once: two datetimes of the same zone are subtracted and compared by their walls.
+    value = moment(value, name)
+    if not _FIRST <= value <= _LAST:
+        raise InvalidOption(f"{name} must be in the years {_FIRST.year} to {_LAST.year - 1}, not {value.isoformat()}")
+    return value.astimezone(UTC)
+
+
+def _exactly(length: timedelta) -> str:
+    """As `duration` reads it back: in_words rounds."""
+    micros, text = length // _INSTANT, ""
+    for unit, size in (("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000)):
+        count, micros = divmod(micros, size)
+        text += f"{count}{unit}" if count else ""
+    if not text and micros < 1_000_000:
+        return f"{micros / 1000:.15g}ms"
+    return text + (f"{micros / 1_000_000:.15g}s" if micros else "")
