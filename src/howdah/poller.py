@@ -1,1 +1,0 @@
-"""Poller: asks again and again for instructions, over any store."""
