@@ -119,6 +119,27 @@ def test_what_is_no_template_is_said_before_anything_runs(source: str) -> None:
 
 
 def test_a_page_escapes_what_comes_from_outside() -> None:
-    page = templating.text("<p>{{ name }} {{ name ~ '<' }}</p>", "html", html=True)
+    page = templating.text("<p>{{ name }} {{ name ~ '<' }}</p>", "html", "html")
 
     assert page.render(EVENT) == "<p>&lt;b&gt;Zoë&lt;/b&gt; &lt;b&gt;Zoë&lt;/b&gt;&lt;</p>"
+
+
+@pytest.mark.parametrize(
+    ("source", "made"),
+    [
+        ("https://h/u/{{ name }}?q={{ name }}", "https://h/u/a%2F..%2F%3F%26%20%C3%AB?q=a%2F..%2F%3F%26%20%C3%AB"),
+        ("https://h/u/{{ name | urlencode }}", "https://h/u/a%2F..%2F%3F%26%20%C3%AB"),
+        ("{{ base | safe }}/u/{{ n }}", "https://h/u/3"),
+        ("https://h/{{ 'a' ~ name }}", "https://h/aa%2F..%2F%3F%26%20%C3%AB"),
+    ],
+)
+def test_an_address_keeps_what_comes_from_outside_in_its_place(source: str, made: str) -> None:
+    event = {"name": "a/../?& ë", "base": "https://h", "n": 3}
+
+    assert templating.text(source, "url", "url").render(event) == made
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+def test_no_piece_of_an_address_leads_up(name: str) -> None:
+    with pytest.raises(Fail, match="would lead to another path"):
+        templating.text("https://h/u/{{ name }}/x", "url", "url").render({"name": name})
