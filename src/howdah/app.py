@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Never, TypeVar, Unpack, overload
 
 from howdah.actor import Actor, RegisterActor
-from howdah.backoff import Retry
+from howdah.backoff import Backoff, Retry
 from howdah.client import Client
 from howdah.decorator import Decorator
 from howdah.durations import Duration
@@ -16,12 +16,15 @@ from howdah.enqueue import ByName, TaskFunction
 from howdah.errors import InvalidOption, shown
 from howdah.kinds.actor import ActorKind
 from howdah.kinds.function import FunctionKind
+from howdah.kinds.instructions import AppPoller, Instructions, PollerKind, defaults_of
 from howdah.kinds.machine import MachineKind
 from howdah.kinds.registry import Defaults, Executor
 from howdah.kinds.schedule import Schedule, When, kind_of
 from howdah.machine import Machine
 from howdah.options import Given, OnConflict, Options, check_name, defaults, options
 from howdah.payload import DEFAULT_MAX_BYTES
+from howdah.poller.asking import DELAY, Asking, DelayFunction, LimitFunction, PollFunction
+from howdah.poller.calling import check_function
 from howdah.task import Task
 from howdah.telemetry import Listener
 from howdah.worker.settings import Queues, Settings
@@ -258,15 +261,66 @@ class App(Client):
 
     def _declared(self, name: str | None, when: When) -> Callable[[T], T]:
         def declare(task: T) -> T:
-            kind, step = kind_of(task)
-            if isinstance(kind, str):
+            if isinstance(task, str):
                 raise InvalidOption(
-                    f"@app.cron goes above a task, not above the text {kind!r}", hint="Use app.schedule"
+                    f"@app.cron goes above a task, not above the text {task!r}", hint="Use app.schedule"
                 )
-            self.registry.add_schedule(Schedule.checked(name or kind.name, kind, **({"step": step} | when)))
+            self.registry.add_schedule(Schedule.of(name, task, when))
             return task
 
         return declare
+
+    def poller(
+        self,
+        name: str,
+        *,
+        into: Any,
+        concurrency: int = 1,
+        delay: Duration | Backoff | DelayFunction = DELAY,
+        limit: int | LimitFunction | None = None,
+        queue: str | None = None,
+        timeout: Duration | None = None,
+        each_worker: bool = False,
+    ) -> Callable[[PollFunction[Any]], AppPoller]:
+        """Have a function asked again and again for instructions, each of which becomes a task.
+
+        It is called with a Poll (`active`, `limit`, `attempt`) and returns a list, while fewer than `concurrency` of its
+        instructions are live: queued, running or suspended. Each becomes one task with the key `name:instruction`, in the
+        transaction that ends the poll; an object gives the task its arguments by name, anything else is the first of them.
+
+        name         of the poller; its own task is of kind `poller:name`
+        into         the task, actor or machine
+        concurrency  how many of its instructions may be live at once
+        delay        the rest between two polls: "100ms", seconds, timedelta, a Backoff, or a function of the attempt, which
+                     is how many polls in a row produced nothing
+        limit        the most one poll may return: a number, or a function of (concurrency, how many are active)
+        queue        where the poller itself waits for a worker; without it where its tasks do
+        timeout      the time limit of one poll
+        each_worker  every worker asks for itself, and forgets the attempt when it ends; else one in the fleet does
+
+        What is wrong with a result is an error event, in its history too, and does not stop it. Raises InvalidOption.
+
+        >>> @app.poller("send_user_email", into=send_email, concurrency=2)      # doctest: +SKIP
+        ... async def due_emails(poll: Poll[int]) -> list[int]: ...
+        """
+        kind, _ = kind_of(into)
+        if isinstance(kind, str):
+            raise InvalidOption(f"into must be a task, actor or machine, not its name {kind!r}", hint="Import it")
+        asking: Asking[Any] = Asking(check_name(name, "name"), concurrency=concurrency, delay=delay, limit=limit)
+        said = defaults(Defaults(), queue=kind.defaults.queue if queue is None else queue, timeout=timeout)
+        rules = defaults_of(said.queue, said.timeout)
+
+        def register(poll: PollFunction[Any]) -> AppPoller:
+            check_function(poll, "poll", ("poll",))
+            found = PollerKind(asking, poll, Instructions(name, kind, self), rules)
+            self.registry.add(found)
+            if each_worker:
+                self.registry.beside.append(found.each_worker)
+            else:
+                self.registry.standing.append(found.standing())
+            return AppPoller(found)
+
+        return register
 
     # ── by name ──
 

@@ -13,7 +13,7 @@ from howdah.calls import Call
 from howdah.durations import Duration
 from howdah.errors import HowdahError, InvalidOption, TaskNotFound, shown
 from howdah.kinds.actor import ActorKind
-from howdah.kinds.schedule import Schedule, When, kind_of
+from howdah.kinds.schedule import Schedule, When
 from howdah.payload import encode_message, plain_json
 from howdah.results import Waiter, wait_sync
 from howdah.task import Reason, TaskInfo
@@ -171,11 +171,11 @@ class Client(Caller):
 
         Raises InvalidOption, InvalidPayload, UnknownKind. A pause of the schedule that was there goes on.
         """
-        await self.run(calls.schedule(_schedule(name, task, when)), connection)
+        await self.run(calls.schedule(Schedule.of(name, task, when).arguments()), connection)
 
     def schedule_sync(self, name: str, task: Any, *, connection: Any = None, **when: Unpack[When]) -> None:
         """As `schedule`, blocking."""
-        self.run_sync(calls.schedule(_schedule(name, task, when)), connection)
+        self.run_sync(calls.schedule(Schedule.of(name, task, when).arguments()), connection)
 
     async def unschedule(self, name: str) -> bool:
         """Forget a schedule; False if there was none. One that code declares comes back with the next worker: pause that."""
@@ -298,11 +298,6 @@ class Client(Caller):
     def stop_workers_sync(self, worker: UUID | None = None) -> int:
         """As `stop_workers`, blocking."""
         return self.run_sync(calls.stop_workers(worker))
-
-
-def _schedule(name: str, task: Any, when: When) -> dict[str, Any]:
-    kind, step = kind_of(task)
-    return Schedule.checked(name, kind, **({"step": step} | when)).arguments()
 
 
 def _id(task_id: Any) -> int:

@@ -88,6 +88,7 @@ class Context:
         self.saw_cancel = False
         self._connection: AsyncConnection[Any] | None = None
         self.hooks: list[CommitHook] = []
+        self.afterwards: list[Callable[[], None]] = []  # called when the attempt is committed
 
     @property
     def id(self) -> int:
@@ -291,6 +292,7 @@ class Context:
         """Neither children nor messages nor hooks."""
         self.effects = None
         self.hooks.clear()
+        self.afterwards.clear()
 
     def cancel(self) -> None:
         """Make `cancelled` true."""

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from howdah.calls.call import Call, Row, Rows, all_rows, first, nothing
+from howdah.calls.tasks import NewTask
 
 _NAME = {"name": "text"}
 _SCHEDULE = {
@@ -123,3 +124,19 @@ def schedule_failed(schedule: str, seen: datetime, error: str) -> Call[None]:
 def instructions(source: str) -> Call[list[Row]]:
     """The live tasks of a poller: rows of key, status and payload."""
     return Call("instructions", {"source": "text"}, {"source": source}, all_rows)
+
+
+def put_instruction(task: NewTask, source: str) -> Call[int | None]:
+    """None if its key is held."""
+    types = {
+        "source": "text",
+        "kind": "text",
+        "payload": "jsonb",
+        "queue": "text",
+        "priority": "int",
+        "delay": "interval",
+        "key": "text",
+        "step": "text",
+    }
+    args = {name: source if name == "source" else getattr(task, name) for name in types}
+    return Call("put_instruction", types, args, first)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, Protocol
@@ -122,14 +123,15 @@ class Declared(Protocol):
 class Registry:
     """The kinds of one App, by name, and what its workers see to beside them.
 
-    `standing` are tasks that must be there while a worker is, `queue_limits` how many of a queue may run at once in the fleet,
-    `closing` is called when the worker ends.
+    `standing` are tasks that must be there while a worker is, `beside` runs in each worker, `queue_limits` says how many of a
+    queue may run at once in the fleet, `closing` is called when the worker ends.
     """
 
     def __init__(self) -> None:
         self._kinds: dict[str, Kind] = {}
         self.schedules: dict[str, Declared] = {}
         self.standing: list[NewTask] = []
+        self.beside: list[Callable[[], AbstractAsyncContextManager[Any]]] = []
         self.queue_limits: dict[str, int] = {}
         self.closing: list[Callable[[], Coroutine[Any, Any, None]]] = []
 
@@ -156,6 +158,7 @@ class Registry:
         for schedule in other.schedules.values():
             self.add_schedule(schedule)
         self.standing += other.standing
+        self.beside += other.beside
         self.queue_limits |= other.queue_limits
         self.closing += other.closing
 

@@ -52,6 +52,16 @@ class Schedule:
     priority: int | None
 
     @classmethod
+    def of(cls, name: str | None, task: Any, when: When) -> Schedule:
+        """`task` is what `kind_of` takes; without a name it has that of the kind. Raises InvalidOption, InvalidPayload."""
+        kind, step = kind_of(task)
+        chosen: When = {"step": step}
+        chosen.update(when)
+        if name is None:
+            name = kind if isinstance(kind, str) else kind.name
+        return cls.checked(name, kind, **chosen)
+
+    @classmethod
     def checked(
         cls,
         name: str,

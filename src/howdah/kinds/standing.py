@@ -4,3 +4,5 @@ from __future__ import annotations
 
 # Before what they bring: a long line must not keep them from looking.
 PRIORITY = 1000
+# More than for a task that ends: workers are killed again and again while it lives. A poll that kills its worker is parked still.
+STANDING_LOST = 10

@@ -11,6 +11,7 @@ from collections.abc import Generator
 
 from howdah import calls
 from howdah.db.failures import passes
+from howdah.db.pool import Database
 from howdah.errors import LeaseLost
 from howdah.installation import Installation
 from howdah.kinds.registry import Registry
@@ -85,36 +86,46 @@ class Worker:
                     check_importable(handler)
         with self._signals() if signals else contextlib.nullcontext():
             database = await self._installation.open()
+            await self._declare(database)
             registry = self._house.registry
-            await database.run(calls.declare(registry.declaration(), overwrite=True))
-            await database.run(calls.declare_schedules(registry.names(), registry.timetables()))
-            for queue, most in registry.queue_limits.items():
-                await database.run(calls.limit_queue(queue, most))
-            for task in registry.standing:
-                await database.run(calls.enqueue(task, defaults_known=True))
+            async with contextlib.AsyncExitStack() as stack:
+                for close in registry.closing:
+                    stack.push_async_callback(close)
+                stack.push_async_callback(self._house.threads.call, self._house.processes.close, {})
+                for beside in registry.beside:
+                    await stack.enter_async_context(beside())
+                await self._sessions(database)
+
+    async def _declare(self, database: Database) -> None:
+        """Tell the database what this program has: kinds, schedules, limits, and the tasks that never end."""
+        registry = self._house.registry
+        await database.run(calls.declare(registry.declaration(), overwrite=True))
+        await database.run(calls.declare_schedules(registry.names(), registry.timetables()))
+        for queue, most in registry.queue_limits.items():
+            await database.run(calls.limit_queue(queue, most))
+        for task in registry.standing:
+            await database.run(calls.enqueue(task, defaults_known=True))
+
+    async def _sessions(self, database: Database) -> None:
+        """One lease after the other, until it is told to stop."""
+        failures = 0
+        while not self._house.stopping.is_set():
             try:
+                session = Session(self._house, database, began=self._began)
+                await session.run()
                 failures = 0
-                while not self._house.stopping.is_set():
-                    try:
-                        session = Session(self._house, database, began=self._began)
-                        await session.run()
-                        failures = 0
-                    except LeaseLost as error:
-                        log.warning("%s; starting over under a new id", error.message)
-                    except Exception as error:
-                        if not passes(error):
-                            raise
-                        failures += 1
-                        log.log(
-                            logging.WARNING if failures == 1 else logging.DEBUG,
-                            "cannot begin a lease: %s; trying again",
-                            error,
-                        )
-                        await self._pause(min(0.1 * 2 ** min(failures, 6), 5) * (0.5 + random.random()))
-            finally:
-                await self._house.threads.call(self._house.processes.close, {})
-                for close in self._house.registry.closing:
-                    await close()
+            except LeaseLost as error:
+                log.warning("%s; starting over under a new id", error.message)
+            except Exception as error:
+                if not passes(error):
+                    raise
+                failures += 1
+                log.log(
+                    logging.WARNING if failures == 1 else logging.DEBUG,
+                    "cannot begin a lease: %s; trying again",
+                    error,
+                )
+                await self._pause(min(0.1 * 2 ** min(failures, 6), 5) * (0.5 + random.random()))
 
     def _began(self, lease: Lease) -> None:
         self.lease = lease

@@ -1,0 +1,290 @@
+"""A poller whose instructions become tasks. It is a task itself, one that never ends: a poll is an attempt, and how many polls
+in a row produced nothing is its payload. So it runs once in the fleet, and goes on wherever it was."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Literal, TypeVar, cast, overload
+
+import msgspec
+
+from howdah import calls
+from howdah.caller import Caller
+from howdah.calls import NewTask
+from howdah.context import ClaimedTask, Context
+from howdah.enqueue import new_task, newborn
+from howdah.errors import HowdahError, InvalidOption, InvalidPayload
+from howdah.kinds import ending
+from howdah.kinds.registry import Beginning, Defaults, Executor, Kind, row
+from howdah.kinds.standing import PRIORITY, STANDING_LOST
+from howdah.options import options
+from howdah.outcomes import Transition
+from howdah.poller import Asking, DuplicateInstruction, ErrorEvent, Poller, TaskEvent, instruction_key
+from howdah.poller.calling import check_function
+from howdah.poller.events import check_event
+
+R = TypeVar("R")
+log = logging.getLogger("howdah.poller")
+_NO_DELAY = timedelta(seconds=1)
+
+
+class _Memory(msgspec.Struct):
+    """What a poller remembers from poll to poll."""
+
+    attempt: int = 0
+
+
+class Instructions:
+    """The tasks that a poller makes: of one kind, with keys of its own."""
+
+    def __init__(self, name: str, into: Kind, caller: Caller) -> None:
+        self.name = name
+        self.into = into
+        self.source = f"poller:{name}"
+        self._caller = caller
+
+    async def live(self) -> tuple[list[Any], dict[str, Any]]:
+        """The instructions whose tasks are live, and the keys of those that are parked."""
+        rows = await self._caller.run(calls.instructions(self.source))
+        active = [self._instruction(found) for found in rows if found["status"] != "failed"]
+        return active, {found["key"]: found for found in rows if found["status"] == "failed"}
+
+    async def active(self) -> list[Any]:
+        return (await self.live())[0]
+
+    def key(self, instruction: Any) -> str:
+        return f"{self.name}:{instruction_key(instruction)}"
+
+    def row(self, instruction: Any) -> dict[str, Any]:
+        """Its task, as `howdah.spawn` takes it, all but its id. Raises InvalidPayload if the task does not take it."""
+        chosen = options(key=self.key(instruction), on_conflict="skip")
+        return newborn(self.into, self._beginning(instruction), chosen, child=False) | {"source": self.source}
+
+    async def enqueue(self, instruction: Any) -> None:
+        """Make its task now, by itself."""
+        chosen = options(key=self.key(instruction), on_conflict="skip")
+        new = new_task(self.into.name, self._beginning(instruction), chosen)
+        await self._caller.run(calls.put_instruction(new, self.source))
+
+    def _beginning(self, instruction: Any) -> Beginning:
+        # An object gives the arguments by name, everything else is the first of them.
+        if isinstance(instruction, Mapping):
+            return self.into.begin((), cast("Mapping[str, Any]", instruction))
+        return self.into.begin((instruction,), {})
+
+    def _instruction(self, found: Mapping[str, Any]) -> Any:
+        """What was returned for this task, as far as its payload tells."""
+        payload: dict[str, Any] = found["payload"]
+        first = next(iter(payload.values()), None)
+        return first if self._is(first, found["key"]) else payload
+
+    def _is(self, instruction: Any, key: str) -> bool:
+        try:
+            return self.key(instruction) == key
+        except HowdahError:
+            return False
+
+
+class PollerKind:
+    """A poller, as workers see it."""
+
+    executor: Executor = "loop"
+    transactional = False
+    reads_all = False
+
+    def __init__(
+        self, asking: Asking[Any], poll: Callable[..., Any], instructions: Instructions, defaults: Defaults
+    ) -> None:
+        self.name = f"poller:{asking.name}"
+        self.asking = asking
+        self.poll = poll
+        self.instructions = instructions
+        self.defaults = defaults
+        self.listeners: dict[str, list[Callable[[Any], Any]]] = {"task": [], "error": []}
+
+    @property
+    def source(self) -> tuple[str, str]:
+        return self.poll.__module__, self.poll.__qualname__
+
+    def on(self, event: Literal["task", "error"], listener: Callable[[Any], Any]) -> None:
+        """Raises InvalidOption."""
+        self.listeners[check_event(event)].append(check_function(listener, "listener", ("event",)))
+
+    def standing(self) -> NewTask:
+        """The one task of it."""
+        return NewTask(
+            self.name, "{}", queue=self.defaults.queue, priority=self.defaults.priority, key=self.instructions.source
+        )
+
+    # ── polling ──
+
+    async def attempt(self, task: ClaimedTask, ctx: Context) -> Transition:
+        """Poll once. The instructions are written with the end of the attempt; what is wrong does not stop it."""
+        try:
+            memory = msgspec.json.decode(task.payload, type=_Memory)
+        except msgspec.DecodeError as error:
+            return ending.parked(InvalidPayload(f"the state of {self.name} cannot be read: {error}"))
+        active, parked = await self.instructions.live()
+        errors: list[Exception] = []
+        if self.asking.room(len(active)):
+            taken, errors = await self._ask(ctx, active, parked, memory.attempt)
+            memory.attempt = 0 if taken else memory.attempt + 1
+            ctx.afterwards.append(lambda: self.tell(taken, errors))
+        try:
+            delay = await self.asking.delay_after(memory.attempt)
+        except Exception as error:
+            errors.append(error)
+            delay = _NO_DELAY
+        return Transition(
+            "queued",
+            payload=msgspec.json.encode(memory).decode(),
+            delay=delay,
+            attempts="reset",
+            event="error" if errors else None,
+            error=ending.in_a_line(errors[0]) if errors else None,
+            effects=ctx.effects,  # what is good of the result counts, whatever is wrong with the rest
+        )
+
+    async def _ask(
+        self, ctx: Context, active: Sequence[Any], parked: Mapping[str, Any], attempt: int
+    ) -> tuple[list[Any], list[Exception]]:
+        asked = await self.asking.ask(self.poll, active, attempt)
+        taken: list[Any] = []
+        errors = list(asked.errors)
+        for instruction in asked.instructions:
+            try:
+                if self.instructions.key(instruction) in parked:
+                    raise DuplicateInstruction(
+                        f"instruction {instruction!r:.80} of poller {self.asking.name!r} has a task that is parked",
+                        hint="Mend the cause and retry that task, or cancel it: howdah ls -s failed",
+                        instruction=instruction,
+                    )
+                await ctx.effect(self.instructions.row(instruction))
+                taken.append(instruction)
+            except (InvalidPayload, DuplicateInstruction) as error:
+                errors.append(error)
+        return taken, errors
+
+    def tell(self, taken: Sequence[Any], errors: Sequence[Exception]) -> None:
+        """Tell the listeners, when it is committed."""
+        for error in errors:
+            self._tell("error", ErrorEvent(self.asking.name, error))
+        for instruction in taken:
+            self._tell("task", TaskEvent(self.asking.name, instruction))
+
+    def _tell(self, event: Literal["task", "error"], told: TaskEvent[Any] | ErrorEvent) -> None:
+        for listener in self.listeners[event]:
+            try:
+                if inspect.isawaitable(waits := listener(told)):
+                    _run_aside(listener, waits)
+            except Exception:
+                log.exception("listener %r of poller %s failed", listener, self.asking.name)
+
+    def each_worker(self) -> Poller[Any]:
+        """The same as a poller of one process: each worker asks for itself."""
+        poller: Poller[Any] = Poller(self.asking.name, self.poll, active=self.instructions.active)
+        poller.asking = self.asking
+
+        async def task(event: TaskEvent[Any]) -> None:
+            await self.instructions.enqueue(event.instruction)
+            self.tell([event.instruction], [])
+
+        poller.on("task", task)
+        poller.on("error", lambda event: self.tell([], [event.error]))
+        return poller
+
+    # ── as a kind ──
+
+    def at(self, step: str | None) -> PollerKind:
+        return self
+
+    def handlers(self) -> tuple[PollerKind]:
+        return (self,)
+
+    def check(self) -> None:
+        pass
+
+    def begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Beginning:
+        raise InvalidOption(f"{self.name} has one task, which its workers make", hint="Start a worker")
+
+    born = begin
+
+    def named(self, step: str | None, fields: Mapping[str, Any]) -> Beginning:
+        """For edit: how many polls in a row produced nothing."""
+        try:
+            memory = msgspec.convert(fields, _Memory)
+        except msgspec.ValidationError as error:
+            raise InvalidPayload(f"{self.name}: {error}", hint='Its payload is {"attempt": 0}') from error
+        return Beginning(msgspec.json.encode(memory).decode(), self.defaults)
+
+    def read_result(self, value: Any) -> Any:
+        return value
+
+    def row(self) -> dict[str, Any]:
+        return row(self.name, self.defaults, executor=self.executor, description=inspect.getdoc(self.poll))
+
+
+class AppPoller:
+    """What `@app.poller` makes of a function: call it as before, listen to its events."""
+
+    def __init__(self, kind: PollerKind) -> None:
+        self.kind = kind
+        self.name = kind.asking.name
+        self.__wrapped__ = kind.poll
+        self.__name__ = getattr(kind.poll, "__name__", self.name)
+        self.__doc__ = kind.poll.__doc__
+
+    def __call__(self, poll: Any) -> Any:
+        """Call the function itself, here and now."""
+        return self.kind.poll(poll)
+
+    @overload
+    def on(self, event: Literal["task"], listener: Callable[[TaskEvent[Any]], R]) -> Callable[[TaskEvent[Any]], R]: ...
+    @overload
+    def on(self, event: Literal["error"], listener: Callable[[ErrorEvent], R]) -> Callable[[ErrorEvent], R]: ...
+    @overload
+    def on(
+        self, event: Literal["task"]
+    ) -> Callable[[Callable[[TaskEvent[Any]], R]], Callable[[TaskEvent[Any]], R]]: ...
+    @overload
+    def on(self, event: Literal["error"]) -> Callable[[Callable[[ErrorEvent], R]], Callable[[ErrorEvent], R]]: ...
+    def on(self, event: Any, listener: Callable[[Any], Any] | None = None) -> Any:
+        """Call `listener` in the worker that polled: "task" brings a TaskEvent for each instruction, when its task is
+        committed, "error" an ErrorEvent. Sync or async; also a decorator. Raises InvalidOption.
+        """
+
+        def add(listener: Callable[[Any], Any]) -> Callable[[Any], Any]:
+            self.kind.on(event, listener)
+            return listener
+
+        check_event(event)
+        return add if listener is None else add(listener)
+
+    def __repr__(self) -> str:
+        return f"<poller {self.name}>"
+
+
+def defaults_of(queue: str, timeout: timedelta | None) -> Defaults:
+    """What holds for the task of a poller."""
+    return Defaults(queue=queue, priority=PRIORITY, max_lost=STANDING_LOST, timeout=timeout)
+
+
+_aside: set[Any] = set()
+
+
+def _run_aside(listener: Any, waits: Any) -> None:
+    """An async listener, to its end."""
+
+    async def finish() -> None:
+        try:
+            await waits
+        except Exception:
+            log.exception("listener %r of a poller failed", listener)
+
+    task = asyncio.get_running_loop().create_task(finish())
+    _aside.add(task)  # or it may be collected while it runs
+    task.add_done_callback(_aside.discard)
