@@ -268,8 +268,8 @@ _FIELDS = (
     _Field("day of the week", 0, 7, ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")),
 )
 _DAY, _WEEKDAY = _FIELDS[3], _FIELDS[5]
-_TERM = re.compile(r"(?:\*|([0-9]+|[A-Z]+)(?:-([0-9]+|[A-Z]+))?)(?:/([0-9]+))?")
-_NTH = re.compile(r"([0-9]+|[A-Z]+)#([0-9]+)|([0-9]+)L")
+_TERM = re.compile(r"(?:\*|([0-9]+|[A-Z]{3})(?:-([0-9]+|[A-Z]{3}))?)(?:/([0-9]+))?")
+_NTH = re.compile(r"([0-9]+|[A-Z]{3})#([0-9]+)|([0-9]+)L")
 _EXAMPLE = 'Write "30 3 * * 1-5" for 03:30 from Monday to Friday; with six fields the seconds come first'
 
 
@@ -350,7 +350,7 @@ def _read_term(term: str, part: str, field: _Field) -> str:
         return term
     found = _TERM.fullmatch(term)
     if found is None:
-        raise _Fault(f"the {field.name} cannot be read: {part}", _remedy(term, field))
+        raise _Fault(f"the {field.name} cannot be read: {term or part}", _remedy(term, field))
     first, last, step = found.groups()
     if step is not None and not 1 <= int(step) <= field.highest:
         long = step.strip("0") and field.name in ("second", "minute", "hour")
@@ -388,14 +388,14 @@ def _nth(term: str) -> bool:
     return True
 
 
-def _remedy(term: str, field: _Field) -> str | None:
+def _remedy(term: str, field: _Field) -> str:
     if term == "?":
         return "Write * instead of ?"
     if field is _DAY and re.search("[LW]", term):
         return "L is the last day of the month, LW its last weekday; nothing else is known of L and W"
     if field is _WEEKDAY and "L" in term:
         return "5L is the last Friday of the month"
-    return None
+    return f"It is {field.range}"
 
 
 def _every(every: Duration) -> timedelta:
