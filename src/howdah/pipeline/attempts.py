@@ -81,8 +81,6 @@ class Attempts:
             if name not in RETRY:
                 continue
             try:
-                if name in ("factor", "jitter") and isinstance(each.value, bool):
-                    raise InvalidOption(f"{name} must be a number, not {in_words(each)}")
                 Retry(**{name: each.plain()})
                 right[name] = each.plain()
             except InvalidOption as error:

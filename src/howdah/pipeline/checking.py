@@ -18,7 +18,7 @@ from howdah.pipeline.model import Document, StageSpec
 from howdah.pipeline.modules import Modules
 from howdah.pipeline.nodes import Node, dotted, in_words
 from howdah.pipeline.problems import Problems, TooMany
-from howdah.pipeline.stage import InvalidField, Setting, Stage
+from howdah.pipeline.stage import InvalidField, Polling, Scheduled, Setting, Stage
 
 MAX_STAGES = 500
 TOP = ("name", "description", "defaults", "pipeline")
@@ -209,7 +209,8 @@ class Checking:
         if draft.kind.inputs == "none" and draft.places:
             said = f"the module {draft.module} takes no inputs: its events come from outside"
             self.problems.add(said, place, draft.name, "inputs", hint="Delete inputs")
-        if draft.kind.inputs == "required" and not draft.places and not self.problems.blame(draft.name, "inputs"):
+        alone = draft.kind.inputs != "required" and issubclass(draft.kind, (Scheduled, Polling))
+        if not alone and not draft.places and not self.problems.blame(draft.name, "inputs"):
             said = f"the module {draft.module} needs inputs: the stages whose events it takes"
             self.problems.add(said, place, draft.name, "inputs", hint="Write inputs: [stage]")
 

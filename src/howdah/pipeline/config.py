@@ -165,6 +165,6 @@ def _in_words(said: str, value: Any, node: Node, kind: Any) -> tuple[str, str | 
     expected = re.fullmatch(r"Expected `([^`]*)`(?:, got `[^`]*`)?( .*)?", said)
     if expected is None:
         return said, None
-    kinds = [_WORDS.get(each, each) for each in expected[1].split(" | ")]
+    kinds = [_WORDS.get(each, each) for each in expected[1].removesuffix(" | null").split(" | ")]
     hint = f'Quote it: "{shape}"' if kinds == ["text"] and isinstance(shape, (bool, int, float)) else None
     return f"it must be {' or '.join(kinds)}{expected[2] or ''}, not {given}", hint
