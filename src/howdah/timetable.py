@@ -1,9 +1,8 @@
 """Timetable: when a schedule fires. Ticks are points in time, in UTC; only the wording of cron is local.
 
 cronsim reads the expressions and walks wall clock time, which has no gaps. How wall clock time lies on real time is decided
-here: cronsim 2.8 answers with the first pass of a repeated hour even to who asks from the second one, which is a tick in the
-past; gives the same instant twice when two jobs fall in one gap; and leaves out jobs of six fields in the gap, and repeats
-them in the fold, however fixed their time is.
+here, as cronsim 2.8 answers from within the second pass of a fold with a time of the first, which is past; leaves out jobs of
+six fields in a gap and repeats them in a fold; and where clocks move by half an hour, loses ticks.
 """
 
 from __future__ import annotations
