@@ -260,6 +260,7 @@ def test_everything_that_may_stand_in_a_file() -> None:
 
     assert (document.name, document.path) == ("foo-tasks", Path("files/everything.yaml"))
     assert document.description == "All that may stand in a file."
+    assert (document.defaults.queue, document.defaults.timeout) == ("mail", timedelta(seconds=30))
     assert list(stages) == ["tick", "fetch", "again", "either", "end"]
     assert [(each.inputs, each.consumers) for each in stages.values()] == [
         ((), ("fetch", "end")),

@@ -67,7 +67,8 @@ class Checking:
         self.problems.unknown(root, TOP)
         name = self._name(root)
         description = self._description(root)
-        drafts = self._drafts(root, self._defaults(root))
+        defaults = self._defaults(root)
+        drafts = self._drafts(root, defaults)
         for draft in drafts.values():
             self._check_inputs(draft, drafts)
         self._check_cycles(drafts)
@@ -82,7 +83,9 @@ class Checking:
         ]
         if self.problems.found:
             return None
-        return Document(name, self._path, description, {spec.name: spec for spec in specs if spec is not None})
+        return Document(
+            name, self._path, description, defaults, {spec.name: spec for spec in specs if spec is not None}
+        )
 
     # ── the top of the file ──
 

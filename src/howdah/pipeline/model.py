@@ -32,11 +32,15 @@ class StageSpec:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A pipeline that may be run. `name` is the kind of its tasks; `stages` are in the order of the file."""
+    """A pipeline that may be run. `name` is the kind of its tasks; `stages` are in the order of the file.
+
+    `defaults` are those of the file; each stage has them already, where it says nothing else.
+    """
 
     name: str
     path: Path
     description: str | None = None
+    defaults: Defaults = field(default_factory=Defaults)
     stages: dict[str, StageSpec] = field(default_factory=dict[str, StageSpec])
 
     def graph(self, notes: Mapping[str, str] | None = None) -> Graph:
