@@ -64,9 +64,11 @@ class Watch:
         ):
             self.seen.append(f"{event} {args!r}")
         if event == "open" and isinstance(args[0], (str, bytes)):
-            # Python's own modules may be imported late; nothing else is opened.
+            # Modules may be imported late, and packages asked for theirs; nothing else is opened.
             path = str(args[0])
-            if not path.startswith((sys.prefix, sys.base_prefix, str(Path(problems.__file__).parents[1]))):
+            if not path.endswith("entry_points.txt") and not path.startswith(
+                (sys.prefix, sys.base_prefix, str(Path(problems.__file__).parents[1]))
+            ):
                 self.seen.append(f"open {path}")
 
 
