@@ -100,18 +100,19 @@ def held(name: str, begun: asyncio.Event, ended: list[str], go: asyncio.Event) -
 
 
 async def test_a_stop_tells_all_before_it_waits_for_one():
-    """The first to be stopped waits for the second, which may therefore not ask once more."""
-    begun, go = [asyncio.Event(), asyncio.Event()], asyncio.Event()
+    """The poll of the first is still in flight: the second, which comes after it, polls no more."""
+    begun, go = asyncio.Event(), asyncio.Event()
     ended: list[str] = []
-    pollers = Pollers(held("a", begun[0], ended, go), held("b", begun[1], ended, go))
+    second = Poller("b", lambda poll: [], delay=0)
+    pollers = Pollers(held("a", begun, ended, go), second)
     await pollers.start()
-    for event in begun:
-        await event.wait()
+    await begun.wait()
     stop = asyncio.create_task(pollers.stop())
-    await asyncio.sleep(0)
+    await until(lambda: not second.running)
+    assert ended == []
     go.set()
     await stop
-    assert sorted(ended) == ["a ended", "b ended"]  # Once each.
+    assert ended == ["a ended"]
 
 
 @pytest.mark.parametrize("way", ["timeout", "cancelled stop", "cancelled owner"])
@@ -157,6 +158,25 @@ async def test_listeners_may_stop_all_at_once():
         await pollers.start()
         await both.wait()
         await pollers.stop()
+
+
+async def test_a_listener_that_stops_another_poller_is_waited_for():
+    begun, stopping, go = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    ended: list[str] = []
+    first, second = once("a"), held("b", begun, ended, go)
+
+    @first.on("task")
+    async def work(event: TaskEvent[str]) -> None:
+        await begun.wait()
+        stopping.set()
+        await second.stop()
+        ended.append("listener ended")
+
+    async with asyncio.timeout(20), second:
+        async with first:
+            await stopping.wait()
+            asyncio.get_running_loop().call_later(0.05, go.set)
+        assert ended == ["b ended", "listener ended"]
 
 
 async def test_they_start_again():

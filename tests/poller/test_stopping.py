@@ -150,23 +150,32 @@ async def test_a_listener_may_stop_its_poller():
 
 
 async def test_two_listeners_and_the_owner_may_stop_it_at_once():
-    poller = Poller("mails", lambda poll: [1, 2], concurrency=2, delay=0)
-    ended = []
+    """Listeners that stop do not wait for each other; the owner waits for them to their end."""
+    held, ended = Held(), []
+    stopping = [asyncio.Event(), asyncio.Event()]
+    answers = iter([[0, 1]])
+
+    async def poll(poll: Poll[int]) -> list[int]:
+        return next(answers, None) or (await held.run() and [])
+
+    poller = Poller("mails", poll, concurrency=3, delay=0)
 
     @poller.on("task")
     async def work(event: TaskEvent[int]) -> None:
+        await held.begun.wait()
+        stopping[event.instruction].set()
         await poller.stop()
         for _ in range(10):
             await asyncio.sleep(0)
         ended.append(event.instruction)
 
-    told = asyncio.Event()
-    poller.on("task", lambda event: told.set())
     async with asyncio.timeout(20):
         await poller.start()
-        await told.wait()
+        for event in stopping:
+            await event.wait()
+        asyncio.get_running_loop().call_soon(held.go.set)
         await poller.stop()
-    assert sorted(ended) == [1, 2]  # The owner waits for them to the end.
+    assert sorted(ended) == [0, 1]
 
 
 async def test_a_poll_may_stop_its_poller_and_its_instructions_are_told():
