@@ -1,12 +1,14 @@
-"""What the checks of several stages share: lengths of time, and paths that stay in the project's folder."""
+"""What several stages ask of their fields: lengths of time, one line of text, paths that stay in the project's folder."""
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import timedelta
 from pathlib import Path
 
 from howdah.durations import Duration, duration
 from howdah.errors import HowdahError, InvalidOption
+from howdah.outcomes import Fail
 from howdah.pipeline.stage import InvalidField
 
 
@@ -16,6 +18,13 @@ def length(value: Duration, field: str) -> timedelta:
         return duration(value, field)
     except InvalidOption as error:
         raise InvalidField(field, error.message, hint=error.hint) from None
+
+
+def one_line(text: str, field: str) -> str:
+    """A text that goes into a header. Raises Fail if it could begin another one."""
+    if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in text):
+        raise Fail(f"{field}: it has a line break or another control character in it")
+    return text
 
 
 class OutsideFolder(HowdahError):

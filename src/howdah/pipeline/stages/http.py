@@ -157,7 +157,12 @@ class Http(stage.Stage):
 
     def _request(self, event: Event, ctx: Context) -> httpx2.Request:
         parts = self._parts.render(event)
-        headers = httpx2.Headers([(name, _header(name, value)) for name, value in parts["headers"].items()])
+        headers = httpx2.Headers(
+            [
+                (name, fields.one_line(str(value), f"headers.{name}").encode())
+                for name, value in parts["headers"].items()
+            ]
+        )
         content: bytes | None = None
         if self._has_json:
             content = msgspec.json.encode(self._json.render(event))
@@ -207,13 +212,6 @@ class Http(stage.Stage):
 
     def _is_ok(self, status: int) -> bool:
         return any(str(allowed).lower() in (str(status), f"{status // 100}xx") for allowed in self.config.ok)
-
-
-def _header(name: str, value: Any) -> bytes:
-    text = str(value)
-    if not text.isprintable():
-        raise Fail(f"headers.{name}: it has a line break or another control character in it")
-    return text.encode()
 
 
 def _refusal(request: httpx2.Request, response: httpx2.Response) -> Exception:
