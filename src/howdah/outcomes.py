@@ -185,7 +185,7 @@ class Effects:
 class Transition:
     """What one attempt commits, in the words of the table. Made by a kind, applied by the worker.
 
-    `payload` and `result` are JSON text or None for "as it was" / "no result"; `step` and `queue` likewise.
+    `payload` and `result` are JSON text or None for "as it was" / "no result"; `step`, `queue` and `priority` likewise.
     It is due after `delay`, or at `run_at`. Suspended, it is woken by a message, or with `joining` by the end of its
     last child, or after `delay` or at `run_at` if one is given. `consumed` are the messages that were read for good,
     `inbox_seq` what the row's was when they were read.
@@ -198,6 +198,7 @@ class Transition:
     payload: str | None = None
     step: str | None = None
     queue: str | None = None
+    priority: int | None = None
     delay: timedelta | None = None
     run_at: datetime | None = None
     joining: bool = False

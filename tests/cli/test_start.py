@@ -24,8 +24,20 @@ WORDS = {
     "retry": "retry",
     "send": "send",
     "stop_workers": "stop",
+    "schedule": "schedule",
+    "unschedule": "unschedule",
+    "pause_schedule": "pause-schedule",
+    "resume_schedule": "resume-schedule",
+    "trigger": "trigger",
     "why": "why",
     "bury": None,
+    "check_schedule": None,
+    "cron_fault": None,
+    "fire_tick": None,
+    "instructions": None,
+    "known_schedule": None,
+    "limit_queue": None,  # concurrency of a stage
+    "put_schedules": None,
     "declare": None,
     "descendants": None,
     "due": None,
@@ -51,12 +63,12 @@ def test_help_needs_neither_the_database_driver_nor_the_worker() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     for name in NAMES:
-        assert f" {name} " in done.stdout
+        assert f" {name.partition(' ')[0]} " in done.stdout
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_has_help_with_an_example(name: str, shell: Shell) -> None:
-    done = shell(name, "--help")
+    done = shell(*name.split(), "--help")
     assert (done.code, done.err) == (0, "")
     assert f"Example: howdah {name}" in done.out
     help_line = next(command.help for commands in COMMANDS.values() for command in commands if command.name == name)
@@ -127,7 +139,7 @@ def test_one_word_in_sql_python_and_shell() -> None:
             assert shell_word in NAMES
             assert callable(getattr(App, sql))
             assert callable(getattr(App, f"{sql}_sync"))
-    assert views == {"tasks", "queues", "workers"}
+    assert views == {"tasks", "queues", "workers", "schedules"}
     for view in views:
         assert callable(getattr(Client, f"{view}_sync"))
-    assert {"queues", "workers"} < set(NAMES)
+    assert {"queues", "workers", "schedules"} < set(NAMES)

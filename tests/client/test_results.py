@@ -217,7 +217,7 @@ async def test_nobody_asks_once_nobody_waits(app: App, receipt: Any, asked: Aske
     wait = asyncio.create_task(task.result())
     await until(lambda: len(asked.calls) >= 2)
     wait.cancel()
-    (waiter,) = app._waiters.values()
+    (waiter,) = app.waiters.values()
     await until(lambda: waiter._asking is not None and waiter._asking.done())
     assert waiter._waits == {}
 
@@ -285,7 +285,7 @@ def test_two_loops_one_after_the_other(dsn: str, conn: psycopg.Connection) -> No
     assert asyncio.run(enqueue_and_wait("one")) == "one"
     asyncio.run(leave_one_waiting())
     assert asyncio.run(enqueue_and_wait("two")) == "two"
-    assert len(app._waiters) == 1
+    assert len(app.waiters) == 1
     app.close_sync()
 
 

@@ -33,11 +33,13 @@ _LOOK = {"find", "inbox", "outcomes", "why", "history"}
 _ENQUEUE = {"now", "enqueue", "put", "enqueue_many", "send"}
 _PROTOCOL = {"declare", "register", "pump", "settle_rest", "heartbeat", "report", "leave", "inboxes", "reserve_ids"}
 _CHORES = {"wake_suspended", "rescue", "make_partitions", "retain", "waiting_queues"}
+_SOURCES = {"declare_schedules", "due_schedules", "fire", "schedule_failed", "instructions", "put_instruction", "limit_queue"}
+_STEER = {"schedule", "unschedule", "pause_schedule", "resume_schedule", "trigger", "limit_queue"}
 FUNCTIONS: dict[str, set[str]] = {
     "howdah_client": _ENQUEUE | _LOOK,
-    "howdah_worker": _ENQUEUE | _LOOK | _PROTOCOL | _CHORES,
+    "howdah_worker": _ENQUEUE | _LOOK | _PROTOCOL | _CHORES | _SOURCES,
     "howdah_viewer": set(),
-    "howdah_admin": _ENQUEUE | _LOOK | {"cancel", "edit", "retry", "pause", "resume", "stop_workers"},
+    "howdah_admin": _ENQUEUE | _LOOK | {"cancel", "edit", "retry", "pause", "resume", "stop_workers"} | _STEER,
     "public": set(),
 }
 _EVERYBODY = {f"{name} SELECT" for name in ("migration", "installed", "queues", "workers", "kind")}
@@ -47,6 +49,7 @@ _PUT = {
     "task_id_seq USAGE",
     "tasks SELECT",
     "message SELECT",
+    "schedules SELECT",
 }
 TABLES: dict[str, set[str]] = {
     "howdah_client": _EVERYBODY | _PUT,
@@ -54,7 +57,9 @@ TABLES: dict[str, set[str]] = {
     "howdah_viewer": _EVERYBODY
     | {
         "tasks SELECT (attempt, children, claimed_at, created_at, epoch, finished_at, id, inbox_seq, key, kind, lost, parent,"
-        " priority, queue, run_at, status, step, worker)",
+        " priority, queue, run_at, source, status, step, tick, worker)",
+        "schedules SELECT (after, anchor, created_at, cron, declared, ends_at, every, fired, jitter, kind, last_task, last_tick, missed, name,"
+        " next_at, overlap, paused_at, paused_by, priority, queue, retired_at, skipped, starts_at, state, step, timezone, updated_at)",
         "message SELECT (id, sender, sent_at, task_id, type)",
         "event SELECT (actor, at, attempt, epoch, id, kind, step, task_id, type, worker)",
     },

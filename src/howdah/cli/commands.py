@@ -27,6 +27,14 @@ COMMANDS: dict[Group, list[Command]] = {
         Command("demo", "tour:demo", "Watch the main job at work, on real files.", "howdah demo ~/Documents"),
         Command("worker", "run:worker", "Run tasks until told to stop.", "howdah worker tasks:app -q mail=10 -q default"),
         Command(
+            "pipeline run", "run:pipeline_run", "Run pipelines until told to stop.", "howdah pipeline run tasks.yaml --processes 2"
+        ),
+        Command("pipeline check", "pipeline:check", "Say what is wrong in files of pipelines.", "howdah pipeline check *.yaml"),
+        Command(
+            "pipeline schema", "pipeline:schema", "Print the JSON Schema of pipelines, for editors.",
+            "howdah pipeline schema > pipeline.schema.json",
+        ),
+        Command(
             "enqueue", "put:enqueue", "Put a task in its queue.", """howdah enqueue welcome '{"user_id": 42}' --wait"""
         ),
         Command("send", "put:send", "Put a message into the inbox of an actor.", """howdah send 42 '{"n": 1}'"""),
@@ -76,6 +84,9 @@ COMMANDS: dict[Group, list[Command]] = {
     ],
 }  # fmt: skip
 
+# Commands of two words.
+FAMILIES = {"pipeline": "Check and run pipelines, which are YAML files."}
+
 _EPILOGUE = "\n".join(
     [
         "The database: --dsn, or $HOWDAH_DSN, or else an embedded PostgreSQL that keeps",
@@ -102,13 +113,21 @@ def shell() -> App:
         group_commands=OTHER,
         suppress_keyboard_interrupt=False,
     )
+    families: dict[str, App] = {}
     position = 0
     for group, commands in COMMANDS.items():
         for command in commands:
             position += 1
-            app.command(
+            family, _, name = command.name.rpartition(" ")
+            above = app
+            if family:
+                if family not in families:
+                    families[family] = App(name=family, help=FAMILIES[family], group=group, sort_key=position)
+                    app.command(families[family])
+                above = families[family]
+            above.command(
                 f"howdah.cli.{command.function}",
-                name=command.name,
+                name=name,
                 help=command.help,
                 group=group,
                 sort_key=position,

@@ -233,18 +233,18 @@ class Nowhere:
     reads_all = False
     source = ("", "")
 
-    def __init__(self, machine: MachineKind, step: str | None) -> None:
-        self.name = machine.name
-        self.defaults = machine.defaults
-        self._machine = machine
+    def __init__(self, name: str, defaults: Defaults, step: str | None, *, expected: str) -> None:
+        self.name = name
+        self.defaults = defaults
         self._step = step
+        self._expected = expected
 
     async def attempt(self, task: ClaimedTask, ctx: Context) -> Transition:
-        known = "; ".join(str(step.fields) for step in self._machine.steps.values())
         what = "is at no step" if self._step is None else f"is at step {self._step!r}, which {self.name} does not have"
         stored = bytes(task.payload).decode(errors="replace")
         error = HowdahError(
-            f"the task {what}: stored {stored:.300}, expected one of {known}", hint=f"howdah edit {task.id} --step …"
+            f"the task {what}: stored {stored:.300}, expected one of {self._expected}",
+            hint=f"howdah edit {task.id} --step …",
         )
         return ending.parked(error)
 
@@ -281,7 +281,9 @@ class MachineKind:
         return "process" if self.steps and all(step.executor == "process" for step in self.steps.values()) else "loop"
 
     def at(self, step: str | None) -> Step | Nowhere:
-        return self.steps.get(step or "") or Nowhere(self, step)
+        return self.steps.get(step or "") or Nowhere(
+            self.name, self.defaults, step, expected="; ".join(self._expected())
+        )
 
     def handlers(self) -> Iterable[Step]:
         return self.steps.values()

@@ -9,8 +9,9 @@ from howdah.app import App
 from howdah.errors import InvalidOption
 from howdah.kinds.schedule import Schedule
 from howdah.pipeline.collector import CollectorKind, CollectStep
-from howdah.pipeline.document import Document, load
+from howdah.pipeline.document import load
 from howdah.pipeline.kind import PipelineKind
+from howdah.pipeline.model import Document
 from howdah.pipeline.source import SourceKind
 from howdah.pipeline.stage import Polling, Scheduled
 from howdah.pipeline.stages.collect import Collect

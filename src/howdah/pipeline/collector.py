@@ -9,13 +9,13 @@ from typing import Any
 
 import msgspec
 
-from howdah.client import Client
+from howdah.app import App
 from howdah.context import ClaimedTask, Context
 from howdah.durations import duration
 from howdah.errors import InvalidOption, InvalidPayload
 from howdah.kinds import ending
 from howdah.kinds.registry import Beginning, Defaults, Executor, row
-from howdah.kinds.standing import PRIORITY
+from howdah.kinds.standing import PRIORITY, STANDING_LOST
 from howdah.outcomes import Transition
 from howdah.payload import plain_json
 from howdah.pipeline.kind import PipelineKind, StageStep
@@ -42,13 +42,13 @@ class CollectorKind:
     reads_all = False
     source = ("", "")
 
-    def __init__(self, pipeline: PipelineKind, stage: Collect, name: str, client: Client) -> None:
+    def __init__(self, pipeline: PipelineKind, stage: Collect, name: str, app: App) -> None:
         self.pipeline = pipeline
         self.stage = stage
         self.name = f"{pipeline.name}.{name}"
         self.place = pipeline.places[name]
-        self.defaults = Defaults(queue=self.place.queue, priority=PRIORITY, max_lost=10)
-        self._client = client
+        self.defaults = Defaults(queue=self.place.queue, priority=PRIORITY, max_lost=STANDING_LOST)
+        self._app = app
         self._ids: dict[str, int] = {}
         self._length = duration(stage.config.window, "window").total_seconds()
 
@@ -57,7 +57,7 @@ class CollectorKind:
         known = self._ids.get(group)
         if known is None:
             fields = {"group": group}
-            task = await self._client.using(key=f"collect:{self.name}:{group}"[:500]).enqueue(self.name, **fields)
+            task = await self._app.using(key=f"collect:{self.name}:{group}"[:500]).enqueue(self.name, **fields)
             known = self._ids[group] = task.id
             if len(self._ids) > 10_000:
                 self._ids = {group: known}

@@ -17,7 +17,7 @@ from howdah.payload import DEFAULT_MAX_BYTES, plain_json
 from howdah.pipeline.stage import Event, More, Stage
 
 if TYPE_CHECKING:
-    from howdah.pipeline.document import Document, StageSpec
+    from howdah.pipeline.model import Document, StageSpec
 
 _event = msgspec.json.Decoder(dict[str, Any])
 
@@ -89,6 +89,8 @@ class StageStep:
             payload=payload,
             step=to.name,
             queue=None if to.queue == task.queue else to.queue,
+            priority=to.defaults.priority,
+            delay=to.defaults.delay if to.defaults.delay and to is not self.place else None,
             attempts="reset",
             event="step",
             details=details | ({"others": len(follows) - 1} if len(follows) > 1 else {}),
@@ -128,7 +130,8 @@ class PipelineKind:
             "kind": self.name,
             "step": to.name,
             "queue": to.queue,
-            "priority": self.defaults.priority,
+            "priority": to.defaults.priority,
+            "delay": to.defaults.delay.total_seconds(),
             "payload": msgspec.Raw(payload.encode()),
             "source": source,
         }
@@ -156,7 +159,7 @@ class PipelineKind:
     # ── for workers ──
 
     def at(self, step: str | None) -> StageStep | Nowhere:
-        return self.steps.get(step or "") or Nowhere(self, step)
+        return self.steps.get(step or "") or Nowhere(self.name, self.defaults, step, expected=", ".join(self.places))
 
     def handlers(self) -> Iterable[StageStep]:
         return self.steps.values()

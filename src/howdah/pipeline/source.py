@@ -14,7 +14,7 @@ from howdah.durations import duration
 from howdah.errors import InvalidOption, InvalidPayload
 from howdah.kinds import ending
 from howdah.kinds.registry import Beginning, Defaults, Executor, row
-from howdah.kinds.standing import PRIORITY
+from howdah.kinds.standing import PRIORITY, STANDING_LOST
 from howdah.outcomes import Transition
 from howdah.payload import plain_json
 from howdah.pipeline.kind import PipelineKind
@@ -43,7 +43,9 @@ class SourceKind:
         self.stage = stage
         self.name = f"{pipeline.name}.{name}"
         self.place = pipeline.places[name]
-        self.defaults = Defaults(queue=self.place.queue, priority=PRIORITY, timeout=self.place.defaults.timeout)
+        self.defaults = Defaults(
+            queue=self.place.queue, priority=PRIORITY, max_lost=STANDING_LOST, timeout=self.place.defaults.timeout
+        )
 
     def standing(self) -> NewTask:
         """The one task of it."""

@@ -95,6 +95,7 @@ def transition_row(task: ClaimedTask, transition: Transition, *, keep: bool, sec
     for name, value in (
         ("step", transition.step),
         ("queue", transition.queue),
+        ("priority", transition.priority),
         ("run_at", transition.run_at),
         ("error", transition.error),
         ("reason", transition.reason),

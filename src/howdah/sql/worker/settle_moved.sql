@@ -22,11 +22,11 @@ declare
   beside jsonb;
 begin
   with asked as materialized (
-    select x.id, x.epoch, x."to", x.payload, x.step, x.queue, x.delay, x.run_at, coalesce(x.attempts, 'keep') as attempts, x.error,
+    select x.id, x.epoch, x."to", x.payload, x.step, x.queue, x.priority, x.delay, x.run_at, coalesce(x.attempts, 'keep') as attempts, x.error,
            x.event, x.data, x.consumed, x.spawn, x.enqueue, x.send, coalesce(jsonb_array_length(x.spawn), 0) as spawns,
            coalesce(x.joining, false) as joining, coalesce(x.inbox_seq, 0) as inbox_seq
       from jsonb_to_recordset(settle_moved.transitions)
-           x (id bigint, epoch bigint, "to" text, payload jsonb, step text, queue text, delay double precision, run_at timestamptz,
+           x (id bigint, epoch bigint, "to" text, payload jsonb, step text, queue text, priority int, delay double precision, run_at timestamptz,
               attempts text, error text, event text, data jsonb, consumed bigint[], spawn jsonb, enqueue jsonb, send jsonb, joining boolean, inbox_seq bigint)
      order by x.id                                 -- and so they are locked
   ), held as materialized (
@@ -56,6 +56,7 @@ begin
            step = coalesce(h.step, t.step),
            step_no = t.step_no + (h.attempts = 'reset')::int,
            queue = coalesce(h.queue, t.queue),
+           priority = coalesce(h.priority, t.priority),
            run_at = case
              when h.becomes = 'suspended' then coalesce(h.run_at, clock + make_interval(secs => h.delay), 'infinity')
              when h.becomes = 'queued' and h."to" = 'suspended' then clock
