@@ -216,6 +216,7 @@ class TestHostileValues:
             await events(mail(await serve()), {"to": []})
 
 
+@pytest.mark.filterwarnings("ignore:Requiring AUTH")
 class TestSecurity:
     @pytest.mark.parametrize(("tls", "scheme"), [("starttls", "smtp"), ("tls", "smtps")])
     async def test_a_password_over_tls(self, serve: Serve, mail: Any, tls: str, scheme: str) -> None:
