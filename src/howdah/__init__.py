@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from howdah.actor import Action, Actor
     from howdah.app import App
-    from howdah.backoff import Retry
+    from howdah.backoff import Backoff, Retry
     from howdah.client import Client
     from howdah.context import Context
     from howdah.enqueue import TaskFunction
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from howdah.inbox import EOF, Inbox, Misfit
     from howdah.machine import Machine
     from howdah.outcomes import Again, Cancel, Done, Fail, Join, Sleep, Snooze, Suspend, after, at, join
+    from howdah.poller import Poll
     from howdah.task import Reason, Task, TaskInfo
     from howdah.worker.settings import Weight
     from howdah.worker.worker import Worker
@@ -24,6 +25,7 @@ __all__ = [
     "Actor",
     "Again",
     "App",
+    "Backoff",
     "Cancel",
     "Client",
     "Context",
@@ -34,6 +36,7 @@ __all__ = [
     "Join",
     "Machine",
     "Misfit",
+    "Poll",
     "Reason",
     "Retry",
     "Sleep",
@@ -55,6 +58,7 @@ _HOME = {
     "Actor": "actor",
     "Again": "outcomes",
     "App": "app",
+    "Backoff": "backoff",
     "Cancel": "outcomes",
     "Client": "client",
     "Context": "context",
@@ -66,6 +70,7 @@ _HOME = {
     "Join": "outcomes",
     "Machine": "machine",
     "Misfit": "inbox",
+    "Poll": "poller",
     "Reason": "task",
     "Retry": "backoff",
     "Sleep": "outcomes",

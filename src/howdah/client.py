@@ -275,6 +275,14 @@ class Client(Caller):
         """As `kinds`, blocking."""
         return self.run_sync(calls.kinds())
 
+    async def step_counts(self, kind: str) -> list[dict[str, Any]]:
+        """How many live tasks of a machine or pipeline stand where: rows of step, status and tasks."""
+        return await self.run(calls.step_counts(kind))
+
+    def step_counts_sync(self, kind: str) -> list[dict[str, Any]]:
+        """As `step_counts`, blocking."""
+        return self.run_sync(calls.step_counts(kind))
+
     async def queues(self) -> list[dict[str, Any]]:
         """Every queue with its counts and whether it is paused."""
         return await self.run(calls.queues())

@@ -326,6 +326,19 @@ def test_a_machine_is_drawn_from_the_database_alone(howdah: Shell) -> None:
 
 
 @pytest.mark.parametrize("code", [True, False], ids=["with the code", "without it"])
+def test_the_drawing_says_how_many_tasks_stand_where(howdah: Shell, code: bool) -> None:
+    put(howdah, "greeter", '{"filename": "not there"}', "--step", "ReadName")
+    run_all(howdah)
+    put(howdah, "greeter", '{"name": "you"}', "--step", "SayHello", "--delay", "1h")
+    put(howdah, "greeter", '{"name": "you"}', "--step", "SayHello", "--delay", "1h")
+    if not code:
+        forget_the_code(howdah)
+    lines = howdah("graph", "greeter").out.splitlines()
+    assert lines[1].split() == ["▶", "ReadName", "(1", "failed)", "→", "SayHello,", "end"]
+    assert lines[2].split() == ["SayHello", "(2", "waiting)", "→", "SayHello,", "end"]
+
+
+@pytest.mark.parametrize("code", [True, False], ids=["with the code", "without it"])
 def test_what_cannot_be_drawn(howdah: Shell, code: bool) -> None:
     run_all(howdah)
     if not code:

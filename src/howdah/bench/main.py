@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from howdah.app import App
-from howdah.bench import loop, steps, workloads
+from howdah.bench import loop, pipelines, steps, workloads
 from howdah.bench.workloads import Figure, Workload
 from howdah.errors import InvalidOption
 
@@ -25,6 +25,7 @@ WORKLOADS: dict[str, Workload] = {
     "actors": steps.actors,
     "inbox": steps.inbox,
     "family": steps.family,
+    "pipeline": pipelines.pipeline,
 }
 
 

@@ -118,6 +118,10 @@ def find(
     return Call("find", types, args, all_rows)
 
 
+def step_counts(kind: str) -> Call[list[Row]]:
+    return Call("step_counts", {"kind": "text"}, {"kind": kind}, all_rows)
+
+
 def inbox(task_id: int, at_most: int) -> Call[list[Row]]:
     return Call("inbox", _ID | {"at_most": "int"}, {"id": task_id, "at_most": at_most}, all_rows)
 

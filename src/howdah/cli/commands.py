@@ -45,7 +45,7 @@ COMMANDS: dict[Group, list[Command]] = {
         Command("show", "look:show", "Show all there is to know of one task.", "howdah show 42"),
         Command("why", "look:why", "Say why a task is not running, and what to do.", "howdah why 42"),
         Command("watch", "watch:watch", "Follow tasks until they end.", "howdah watch 42"),
-        Command("graph", "graph:graph", "Draw a state machine.", "howdah graph greeter -o svg > greeter.svg"),
+        Command("graph", "graph:graph", "Draw a state machine or pipeline.", "howdah graph greeter -o svg > greeter.svg"),
         Command("queues", "look:queues", "List queues with their counts.", "howdah queues"),
         Command("schedules", "schedules:schedules", "List schedules, or show the next ticks of one.", "howdah schedules nightly"),
         Command("workers", "look:workers", "List the workers of the last day.", "howdah workers -o json"),

@@ -1,20 +1,25 @@
-"""graph: draw a state machine."""
+"""graph: draw a state machine or a pipeline, with how many tasks stand where."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from howdah.cli import apps
-from howdah.cli.options import ANYWHERE, Where
-from howdah.errors import InvalidOption, UnknownKind
+from howdah.cli.options import ANYWHERE, Where, home
+from howdah.errors import CannotConnect, InvalidOption, SchemaMismatch, UnknownKind
 from howdah.graph import Graph
 from howdah.kinds.machine import MachineKind, graph_of
 
+_SAID = {"queued": "waiting", "running": "running", "suspended": "suspended", "failed": "failed"}
+
 
 def graph(
-    kind: Annotated[str, Parameter(name="KIND", help="The name of a state machine")],
+    kind: Annotated[
+        str, Parameter(name="KIND", help="The name of a state machine or pipeline, or the file of a pipeline")
+    ],
     /,
     *,
     output: Annotated[
@@ -25,8 +30,11 @@ def graph(
     ] = None,
     where: Where = ANYWHERE,
 ) -> None:
-    """Draw a state machine: from its code if that is here, else as its workers told the database."""
-    drawn = _drawn(kind, app, where)
+    """Draw a state machine or a pipeline: from its code or file if that is here, else as workers told the database.
+
+    Where the database is there, each step says how many live tasks stand at it.
+    """
+    drawn = _file(kind, where) if kind.endswith((".yaml", ".yml")) else _kind(kind, app, where)
     match output:
         case "text":
             print(drawn.text())
@@ -36,11 +44,18 @@ def graph(
             print(drawn.svg())
 
 
-def _drawn(kind: str, app: str | None, where: Where) -> Graph:
+def _file(name: str, where: Where) -> Graph:
+    from howdah.pipeline.document import load
+
+    document = load(Path(name))
+    return document.graph(_notes(document.name, where))
+
+
+def _kind(kind: str, app: str | None, where: Where) -> Graph:
     found = apps.here(app, where.dsn, "machine")
     handler = found.registry.find(kind)
     if isinstance(handler, MachineKind):
-        return handler.graph()
+        return graph_of(kind, handler.described(), _notes(kind, where))
     if handler is not None:
         raise InvalidOption(f"{kind} has no steps to draw", hint="It is no state machine")
     with where.client() as client:
@@ -50,4 +65,25 @@ def _drawn(kind: str, app: str | None, where: Where) -> Graph:
         raise UnknownKind(f"there is no kind {kind!r}", hint=f"Known kinds: {', '.join(known) or 'none yet'}")
     if rows[kind]["steps"] is None:
         raise InvalidOption(f"{kind} has no steps to draw", hint="It is no state machine")
-    return graph_of(kind, rows[kind]["steps"])
+    return graph_of(kind, rows[kind]["steps"], _notes(kind, where))
+
+
+def _notes(kind: str, where: Where) -> dict[str, str]:
+    """How many tasks stand at each step; nothing where no database is: a drawing needs none."""
+    from howdah.client import Client
+
+    client = Client(where.dsn)
+    if client.installation.dsn is None and not home().exists():
+        return {}
+    counts: dict[str, list[str]] = {}
+    try:
+        rows = client.step_counts_sync(kind)
+    except (CannotConnect, SchemaMismatch):
+        return {}
+    finally:
+        client.close_sync()
+    for status, word in _SAID.items():
+        for row in rows:
+            if row["status"] == status and row["step"] is not None:
+                counts.setdefault(row["step"], []).append(f"{row['tasks']:,} {word}")
+    return {step: ", ".join(said) for step, said in counts.items()}

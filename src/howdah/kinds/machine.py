@@ -360,10 +360,10 @@ class MachineKind:
         return row(self.name, self.defaults, executor=self.executor, steps=self.described())
 
 
-def graph_of(name: str, steps: Mapping[str, Any]) -> Graph:
-    """A machine as a graph, from the column `steps` of `howdah.kind`."""
+def graph_of(name: str, steps: Mapping[str, Any], notes: Mapping[str, str] | None = None) -> Graph:
+    """A machine as a graph, from the column `steps` of `howdah.kind`; `notes` are small second lines, by step."""
     ordered = sorted(steps.items(), key=lambda item: item[1]["position"])
-    nodes = tuple(Node(step, start=said["start"]) for step, said in ordered)
+    nodes = tuple(Node(step, start=said["start"], note=(notes or {}).get(step, "")) for step, said in ordered)
     edges = tuple(
         Edge(step, target) for step, said in ordered for target in [*said["next"], *([None] if said["ends"] else [])]
     )
