@@ -230,12 +230,18 @@ def why(task: TaskId, /, *, output: Output = None, where: Where = ANYWHERE) -> i
     return OK if all(reason["code"] in fine for reason in reasons) else HELD_UP
 
 
+def _queue_note(row: Row) -> str:
+    paused = f"by {row['paused_by']}: {row['reason'] or 'no reason given'}" if row["paused"] else ""
+    limit = f"at most {row['max_running']} run" if row["max_running"] else ""
+    return "; ".join(part for part in (paused, limit) if part)
+
+
 _QUEUE_COLUMNS = (
     Column.of("name"),
     Column("state", lambda row: "paused" if row["paused"] else "open"),
     *(Column.of(name, right=True) for name in ("due", "later", "running", "suspended", "failed")),
     Column("oldest", lambda row: row["oldest_due"]),
-    Column("note", lambda row: (row["paused"] and f"by {row['paused_by']}: {row['reason'] or 'no reason given'}") or "", wide=True),
+    Column("note", _queue_note, wide=True),
 )  # fmt: skip
 
 
