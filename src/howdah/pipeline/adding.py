@@ -7,9 +7,11 @@ from pathlib import Path
 
 from howdah.app import App
 from howdah.errors import InvalidOption
+from howdah.kinds.registry import Registry
 from howdah.kinds.schedule import Schedule
 from howdah.pipeline.collector import CollectorKind, CollectStep
 from howdah.pipeline.document import load
+from howdah.pipeline.errors import InvalidPipeline, PipelineError
 from howdah.pipeline.kind import PipelineKind
 from howdah.pipeline.model import Document
 from howdah.pipeline.source import SourceKind
@@ -20,38 +22,61 @@ from howdah.pipeline.stages.collect import Collect
 def add_pipeline(app: App, file: Path | str | Document) -> PipelineKind:
     """Have the workers of this app run a pipeline as well.
 
-    Raises InvalidPipeline with all that is wrong in the file, InvalidOption if the app has a kind of its name.
+    Raises InvalidPipeline with all that is wrong in the file, InvalidOption if the app has a kind of its name; then nothing
+    of it was added.
 
     >>> add_pipeline(app, "tasks.yaml")                  # doctest: +SKIP
     """
     document = file if isinstance(file, Document) else load(Path(file))
     kind = PipelineKind(document, max_payload=app.max_payload)
-    app.registry.add(kind)
-    app.registry.queue_limits |= kind.limits
-    app.registry.closing.append(kind.close)
+    found = Registry()
+    found.add(kind)
+    found.queue_limits |= kind.limits
+    found.closing.append(kind.close)
     for name, spec in document.stages.items():
         stage = spec.stage
         if isinstance(stage, Scheduled):
             when = dict(stage.schedule())
-            app.registry.add_schedule(
+            found.add_schedule(
                 Schedule.checked(f"{document.name}.{name}", kind, step=name, payload=stage.event(), **when)
             )
         elif isinstance(stage, Polling) and not spec.inputs:
             source = SourceKind(kind, stage, name)
-            app.registry.add(source)
-            app.registry.standing.append(source.standing())
+            found.add(source)
+            found.standing.append(source.standing())
         elif isinstance(stage, Collect):
             collector = CollectorKind(kind, stage, name, app)
-            app.registry.add(collector)
+            found.add(collector)
             kind.steps[name] = CollectStep(kind.steps[name], collector)
         elif not spec.inputs:
             raise InvalidOption(
                 f"{document.name}: stage {name} has no inputs", hint="Name the stages it takes events from"
             )
+    _check_names(app.registry, found, document)
+    app.registry.take_all(found)
     return kind
 
 
+def _check_names(known: Registry, found: Registry, document: Document) -> None:
+    taken = [f"a handler called {kind.name!r}" for kind in found if known.find(kind.name) is not None]
+    taken += [f"a schedule called {name!r}" for name in found.schedules if name in known.schedules]
+    if taken:
+        raise InvalidOption(
+            f"{document.path}: there is {taken[0]} already",
+            hint="Give the pipeline another name: write name: … at the top of the file",
+        )
+
+
 def add_pipelines(app: App, files: Iterable[Path | str]) -> None:
-    """As `add_pipeline`, several: all of them are read first, so that a mistake in one starts none."""
-    for document in [load(Path(file)) for file in files]:
+    """As `add_pipeline`, several: all of them are read first, so that a mistake in one starts none, and all mistakes are told."""
+    documents: list[Document] = []
+    problems: list[PipelineError] = []
+    for file in files:
+        try:
+            documents.append(load(Path(file)))
+        except InvalidPipeline as error:
+            problems += error.problems
+    if problems:
+        raise InvalidPipeline(problems)
+    for document in documents:
         add_pipeline(app, document)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import msgspec
+from psycopg import AsyncConnection
 
+from howdah import calls
 from howdah.app import App
+from howdah.backoff import Retry
 from howdah.context import ClaimedTask, Context
+from howdah.db.pool import run_on
 from howdah.durations import duration
-from howdah.errors import InvalidOption, InvalidPayload
+from howdah.errors import InvalidOption, InvalidPayload, TaskNotFound
 from howdah.kinds import ending
 from howdah.kinds.registry import Beginning, Defaults, Executor, row
 from howdah.kinds.standing import PRIORITY, STANDING_LOST
@@ -24,6 +30,8 @@ from howdah.pipeline.stages.collect import Collect
 
 # A window without events keeps its task for so long: groups come and go.
 _IDLE = timedelta(hours=1)
+# What the names of the fields and the rest of a group take of the size an event may have.
+_FRAME = 1000
 
 
 class _Window(msgspec.Struct):
@@ -56,12 +64,15 @@ class CollectorKind:
         """The task that collects this group, made if need be."""
         known = self._ids.get(group)
         if known is None:
-            fields = {"group": group}
-            task = await self._app.using(key=f"collect:{self.name}:{group}"[:500]).enqueue(self.name, **fields)
+            task = await self._app.using(key=self._key(group)).enqueue(self.name, group=group)
             known = self._ids[group] = task.id
             if len(self._ids) > 10_000:
                 self._ids = {group: known}
         return known
+
+    def _key(self, group: str) -> str:
+        named = f"collect:{self.name}:{group}"
+        return named if len(named) <= 500 else f"collect:{self.name}#{hashlib.sha256(group.encode()).hexdigest()}"
 
     def forget(self, group: str) -> None:
         """Its task has ended."""
@@ -77,8 +88,14 @@ class CollectorKind:
         letters = mail.letters if mail is not None else []
         idle = not letters and not window.events
         size, length = self.stage.config.size, self._length
+        most = self.pipeline.max_payload - len(window.group.encode()) - _FRAME
+        held = len(task.payload) if window.events else 0
         try:
             for letter in letters:
+                # What would be too big for an event goes on before it is.
+                if window.events and held + len(letter.body) > most:
+                    await self._pass_on(ctx, window)
+                held = len(letter.body) + (held if window.events else 0)
                 if not window.events:
                     window.until = time.time() + length
                 window.events.append(msgspec.json.decode(letter.body, type=dict[str, Any]))
@@ -91,7 +108,7 @@ class CollectorKind:
             payload = plain_json(
                 {"group": window.group, "events": window.events, "until": window.until},
                 f"what {self.name} has collected",
-                max_bytes=self.pipeline.max_payload,
+                max_bytes=self.pipeline.max_payload + _FRAME,
             )
         except (InvalidPayload, msgspec.DecodeError) as error:
             ctx.forget_effects()
@@ -100,7 +117,7 @@ class CollectorKind:
         more = mail is not None and mail.more
         if idle and not more and window.group and task.step_no > 0:
             self.forget(window.group)
-            return Transition("succeeded", consumed=read)
+            return self._end(task, ctx, inbox_seq=mail.inbox_seq if mail is not None else 0)
         return Transition(
             "queued" if more else "suspended",
             payload=payload,
@@ -115,6 +132,20 @@ class CollectorKind:
             consumed=read,
             inbox_seq=mail.inbox_seq if mail is not None else 0,
         )
+
+    def _end(self, task: ClaimedTask, ctx: Context, *, inbox_seq: int) -> Transition:
+        """The end, unless an event comes before it is committed."""
+        end = Transition("succeeded")
+
+        async def look_again(connection: AsyncConnection[Any]) -> None:
+            # Locked: whoever sends now waits for us, and is told then that there is nobody.
+            await connection.execute("select howdah.lock_tasks(%s)", [[task.id]])
+            (now,) = await run_on(connection, calls.find(ids=[task.id]))
+            if now["inbox_seq"] != inbox_seq:
+                end.to, end.attempts = "queued", "reset"
+
+        ctx.on_commit(look_again)
+        return end
 
     async def _pass_on(self, ctx: Context, window: _Window) -> None:
         body = self.pipeline.encode_event(self.stage.emit(window.events, window.group))
@@ -157,9 +188,22 @@ class CollectStep(StageStep):
     def __init__(self, step: StageStep, collector: CollectorKind) -> None:
         super().__init__(step.pipeline, step.place, step.stage)
         self.collector = collector
+        # A group whose task has just ended gets another one: that is no failure of the event.
+        retry = self.defaults.retry
+        again = Retry(
+            retry.retries,
+            delay=retry.delay,
+            factor=retry.factor,
+            max=retry.max,
+            jitter=retry.backoff.jitter,
+            rules={TaskNotFound: Retry(20, delay="10ms")},
+        )
+        self.defaults = replace(self.defaults, retry=again)
 
     async def work(self, task: ClaimedTask, event: Event, ctx: Context) -> Transition:
         group = self.collector.stage.group(event)
+        # One that alone is too big would keep its group from ever passing on.
+        self.pipeline.encode_event(self.collector.stage.emit([event], group))
         if task.last_error is not None:
             self.collector.forget(group)  # perhaps because its task has ended meanwhile
         to = await self.collector.id_of(group)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,7 +14,7 @@ from howdah.errors import InvalidOption, InvalidPayload, shown
 from howdah.kinds import ending
 from howdah.kinds.machine import Nowhere
 from howdah.kinds.registry import Beginning, Executor, row, rules
-from howdah.outcomes import Outcome, Transition
+from howdah.outcomes import Again, Join, Outcome, Transition
 from howdah.payload import DEFAULT_MAX_BYTES, plain_json
 from howdah.pipeline.stage import Event, More, Stage
 
@@ -27,7 +29,7 @@ class Place:
 
     def __init__(self, spec: StageSpec, queue: str) -> None:
         self.name = spec.name
-        self.defaults = spec.defaults
+        self.defaults = replace(spec.defaults, queue=queue)
         self.queue = queue
         self.consumers: list[Place] = []
 
@@ -63,6 +65,8 @@ class StageStep:
             return await self.work(task, event, ctx)
         except Outcome as outcome:
             ctx.forget_effects()
+            if isinstance(outcome, (Again, Join)):
+                return ending.parked(InvalidPayload(f"{self.name}: Again and Join are for functions"))
             return ending.of_outcome(self, task, self.defaults.retry, outcome)
         except InvalidPayload as error:
             ctx.forget_effects()
@@ -169,8 +173,9 @@ class PipelineKind:
 
     async def close(self) -> None:
         """Let go of what the stages hold."""
-        for step in self.steps.values():
-            await step.stage.close()
+        async with AsyncExitStack() as stack:  # of all of them, whichever fails
+            for step in self.steps.values():
+                stack.push_async_callback(step.stage.close)
 
     def row(self) -> dict[str, Any]:
         return row(

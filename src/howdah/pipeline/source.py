@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -18,7 +20,7 @@ from howdah.kinds.standing import PRIORITY, STANDING_LOST
 from howdah.outcomes import Transition
 from howdah.payload import plain_json
 from howdah.pipeline.kind import PipelineKind
-from howdah.pipeline.stage import Polling
+from howdah.pipeline.stage import Polled, Polling
 
 _LONGEST = 60.0
 
@@ -43,9 +45,9 @@ class SourceKind:
         self.stage = stage
         self.name = f"{pipeline.name}.{name}"
         self.place = pipeline.places[name]
-        self.defaults = Defaults(
-            queue=self.place.queue, priority=PRIORITY, max_lost=STANDING_LOST, timeout=self.place.defaults.timeout
-        )
+        self.limit = self.place.defaults.timeout
+        # Its time limit is kept here: a poll that is too slow is one that failed, not an attempt of so many.
+        self.defaults = Defaults(queue=self.place.queue, priority=PRIORITY, max_lost=STANDING_LOST)
 
     def standing(self) -> NewTask:
         """The one task of it."""
@@ -58,7 +60,7 @@ class SourceKind:
         except msgspec.DecodeError as error:
             return ending.parked(InvalidPayload(f"the state of source {self.name} cannot be read: {error}"))
         try:
-            polled = await self.stage.poll(memory.state)
+            polled = await self._poll(memory.state)
             delay = duration(polled.delay, "delay")
             payload = self._remember(_Memory(polled.state))
             for event in polled.events:
@@ -68,15 +70,27 @@ class SourceKind:
         except Exception as error:
             ctx.forget_effects()
             memory.failures += 1
+            delay = timedelta(seconds=min(2.0 ** min(memory.failures, 10) / 2, _LONGEST))
             return Transition(
                 "queued",
                 payload=self._remember(memory),
-                delay=timedelta(seconds=min(2.0 ** min(memory.failures, 10) / 2, _LONGEST)),
+                delay=delay,
                 attempts="unspent",
                 error=ending.in_a_line(error),
                 event="error",
+                details={"delay": delay.total_seconds()},
             )
         return Transition("queued", payload=payload, delay=delay, attempts="reset")
+
+    async def _poll(self, state: Any) -> Polled:
+        clock = asyncio.timeout(None if self.limit is None else self.limit.total_seconds())
+        try:
+            async with clock:
+                return await self.stage.poll(state)
+        except TimeoutError:
+            if self.limit is None or not clock.expired():
+                raise  # the stage's own
+            raise ending.TimedOut(self.limit) from None
 
     def _remember(self, memory: _Memory) -> str:
         return plain_json(
@@ -109,4 +123,5 @@ class SourceKind:
         return value
 
     def row(self) -> dict[str, Any]:
-        return row(self.name, self.defaults, executor=self.executor)
+        # A worker that does not stop a poll in time is known by the limit.
+        return row(self.name, replace(self.defaults, timeout=self.limit), executor=self.executor)
