@@ -101,8 +101,11 @@ class CollectorKind:
                 window.events.append(msgspec.json.decode(letter.body, type=dict[str, Any]))
                 if len(window.events) >= size:
                     await self._pass_on(ctx, window)
-            # A clock that was set must not keep a window open for longer than it may be.
-            left = 0.0 if window.until is None else min(window.until - time.time(), length)
+            left = 0.0
+            if window.until is not None:
+                # Neither a clock that was set nor an older file keeps a window open for longer than it may be.
+                window.until = min(window.until, time.time() + length)
+                left = window.until - time.time()
             if window.events and left <= 0:
                 await self._pass_on(ctx, window)
             payload = plain_json(

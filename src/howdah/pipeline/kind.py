@@ -141,7 +141,10 @@ class PipelineKind:
         }
 
     def named(self, step: str | None, fields: Mapping[str, Any]) -> Beginning:
-        """An event, and the stage it begins at. Raises InvalidOption, InvalidPayload."""
+        """An event, and the stage it begins at: without a step at the only source. Raises InvalidOption, InvalidPayload."""
+        if step is None:
+            sources = [name for name, inputs in self.inputs.items() if not inputs]
+            step = sources[0] if len(sources) == 1 else None
         if step not in self.places:
             what = "an event begins at a stage" if step is None else f"there is no stage {shown(step)}"
             raise InvalidOption(f"{self.name}: {what}", hint=f"Give step, one of: {', '.join(self.places)}")
@@ -149,11 +152,10 @@ class PipelineKind:
         return Beginning(self.encode_event(fields), place.defaults, step)
 
     def begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Beginning:
-        """An event by name for the only source; others are enqueued by name, with step=. Raises InvalidOption."""
+        """An event by name. Raises InvalidOption, InvalidPayload."""
         if args:
             raise InvalidPayload(f"{self.name}: an event is given by name, not as {shown(args[0])}")
-        sources = [name for name, inputs in self.inputs.items() if not inputs]
-        return self.named(sources[0] if len(sources) == 1 else None, kwargs)
+        return self.named(None, kwargs)
 
     born = begin
 
