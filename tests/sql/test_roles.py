@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -29,11 +30,19 @@ ROLES = ("howdah_client", "howdah_worker", "howdah_viewer", "howdah_admin")
 
 # ── what each may do: every function and table of the schema, compared with what the database says ──
 
-_LOOK = {"find", "inbox", "outcomes", "why", "history"}
+_LOOK = {"find", "inbox", "outcomes", "why", "history", "step_counts"}
 _ENQUEUE = {"now", "enqueue", "put", "enqueue_many", "send"}
 _PROTOCOL = {"declare", "register", "pump", "settle_rest", "heartbeat", "report", "leave", "inboxes", "reserve_ids"}
 _CHORES = {"wake_suspended", "rescue", "make_partitions", "retain", "waiting_queues"}
-_SOURCES = {"declare_schedules", "due_schedules", "fire", "schedule_failed", "instructions", "put_instruction", "limit_queue"}
+_SOURCES = {
+    "declare_schedules",
+    "due_schedules",
+    "fire",
+    "schedule_failed",
+    "instructions",
+    "put_instruction",
+    "limit_queue",
+}
 _STEER = {"schedule", "unschedule", "pause_schedule", "resume_schedule", "trigger", "limit_queue"}
 FUNCTIONS: dict[str, set[str]] = {
     "howdah_client": _ENQUEUE | _LOOK,
@@ -58,8 +67,9 @@ TABLES: dict[str, set[str]] = {
     | {
         "tasks SELECT (attempt, children, claimed_at, created_at, epoch, finished_at, id, inbox_seq, key, kind, lost, parent,"
         " priority, queue, run_at, source, status, step, tick, worker)",
-        "schedules SELECT (after, anchor, created_at, cron, declared, ends_at, every, fired, jitter, kind, last_task, last_tick, missed, name,"
-        " next_at, overlap, paused_at, paused_by, priority, queue, retired_at, skipped, starts_at, state, step, timezone, updated_at)",
+        "schedules SELECT (after, anchor, created_at, cron, declared, ends_at, every, fired, jitter, kind, last_task, last_tick, missed,"
+        " name, next_at, overlap, paused_at, paused_by, priority, queue, retired_at, skipped, starts_at, state, step, timezone,"
+        " updated_at)",
         "message SELECT (id, sender, sent_at, task_id, type)",
         "event SELECT (actor, at, attempt, epoch, id, kind, step, task_id, type, worker)",
     },
@@ -159,7 +169,7 @@ def roles_dsn(place: Place) -> str:
 def dsn(roles_dsn: str) -> str:
     """The one database of this module, emptied; for its owner."""
     with psycopg.connect(roles_dsn, autocommit=True) as conn:
-        for table in ("task", "archive", "event", "worker", "kind", "queue"):
+        for table in ("task", "archive", "event", "worker", "kind", "queue", "schedule"):
             conn.execute(SQL("delete from howdah.{}").format(Identifier(table)))
         conn.execute("""select howdah.declare('[{"name": "job"}]')""")
     return roles_dsn
@@ -470,6 +480,19 @@ CALLS = {
     "pause": "select howdah.pause('paused', 'attacked')",
     "resume": "select howdah.resume('paused')",
     "stop_workers": "select howdah.stop_workers()",
+    "step_counts": "select howdah.step_counts('job')",
+    "schedule": """select howdah.schedule('other', 'job', '*/5 * * * *', payload => '{"a": 1}', timezone => 'Europe/Riga')""",
+    "pause_schedule": "select howdah.pause_schedule('due', 'attacked')",
+    "resume_schedule": "select howdah.resume_schedule('due')",
+    "trigger": "select howdah.trigger('due')",
+    "unschedule": "select howdah.unschedule('due')",
+    "declare_schedules": """select howdah.declare_schedules('{job}', '[{"name": "declared", "kind": "job", "cron": "@daily"}]')""",
+    "due_schedules": "select howdah.due_schedules()",
+    "schedule_failed": "select howdah.schedule_failed('due', howdah.now(), 'broken')",
+    "fire": "select howdah.fire('due', %(seen)s, %(ticks)s, %(tick)s, null)",
+    "put_instruction": "select howdah.put_instruction('poller:p', 'job', '{}', 'default', 0, '0', 'instruction', null)",
+    "instructions": "select howdah.instructions('poller:p')",
+    "limit_queue": "select howdah.limit_queue('limited', 3)",
 }
 # In pg_temp what is searched there first: relations and types. In the schema `mine`, which the caller puts before
 # pg_catalog, every function and operator that a body of howdah could mean. Whoever calls one as somebody else is noted.
@@ -564,12 +587,15 @@ def attack(conn: psycopg.Connection, owner: psycopg.Connection, functions: set[s
         "create table if not exists howdah.event_20200101 partition of howdah.event for values from ('2020-01-01 00:00:00+00')"
         " to ('2020-01-02 00:00:00+00')"
     )
+    owner.execute("select howdah.schedule('due', 'job', every => '1 s')")
+    seen = ask(owner, "select after from howdah.schedule")
+    times = {"seen": seen, "tick": seen + timedelta.resolution, "ticks": [seen + timedelta.resolution]}
     mine = uuid4()
     with conn.transaction():  # one after the other, as if nothing were strange
         answers: dict[str, list[Any]] = {}
         for name, call in CALLS.items():
             if name in functions:
-                answers[name] = conn.execute(call.encode(), ids | {"worker": mine}).fetchall()
+                answers[name] = conn.execute(call.encode(), ids | times | {"worker": mine}).fetchall()
         conn.execute("insert into howdah.task (kind, payload) values ('job', '{}')")
         with conn.cursor().copy("copy howdah.task (id, kind, queue, priority, run_at, payload) from stdin") as stream:
             stream.write(f"{2**50}\tjob\tdefault\t0\t2026-01-01\t{{}}\n")

@@ -20,6 +20,8 @@ log = logging.getLogger("howdah.worker")
 # Seconds between two looks, when nothing says that one is due; and while tasks stand in line behind another.
 _LOOK_EVERY = 5.0
 _LINE_EVERY = 0.5
+# And after another was first: usually there is nothing left to do.
+_BEATEN = 0.2
 # A tick later than this is missed, even if it is the latest.
 _IN_TIME = timedelta(seconds=60)
 _BATCH = 1000
@@ -39,40 +41,41 @@ class Schedules(Service):
         super().__init__()
         self._line = line
         self._woken = woken
-        self._failing: dict[str, tuple[datetime, float]] = {}
+        self._failing: dict[str, tuple[tuple[str, str], float]] = {}
 
     async def turn(self) -> float:
         found = await self._line.run(calls.due_schedules())
-        fired, more = found.woken, False
+        fired, rest = found.woken, _LINE_EVERY if found.waiting else _LOOK_EVERY
         for row in found.due or ():
             made, again = await self._deal_with(row, found.now)
             fired += made
-            more = more or again
+            rest = min(rest, again)
         if fired:
             self._woken()  # also where no notification comes
-        if more:
-            return 0
-        rest = _LINE_EVERY if found.waiting else _LOOK_EVERY
-        return rest if found.next_in is None else min(max(found.next_in, 0) + 0.001, rest)
+        if found.next_in is not None and rest:
+            rest = min(max(found.next_in, 0) + 0.001, rest)
+        return rest
 
-    async def _deal_with(self, row: dict[str, Any], now: datetime) -> tuple[int, bool]:
-        """How many tasks it made, and whether to look again at once."""
-        name, seen = row["name"], datetime.fromisoformat(row["after"])
+    async def _deal_with(self, row: dict[str, Any], now: datetime) -> tuple[int, float]:
+        """How many tasks it made, and seconds until it wants to be looked at again."""
+        name, state = row["name"], (row["after"], row["updated_at"])
         failed_at, until = self._failing.get(name, (None, 0.0))
-        if failed_at == seen and awake_clock() < until:
-            return 0, False
+        if failed_at == state and awake_clock() < until:
+            return 0, _LOOK_EVERY
+        seen = datetime.fromisoformat(row["after"])
         try:
             fired = await self._fire(row, seen, now)
-            self._failing.pop(name, None)
-            return fired or 0, True
         except Exception as error:
             if passes(error):
                 raise
             said = error.message if isinstance(error, HowdahError) else str(error).partition("\n")[0]
             log.error("schedule %s cannot fire: %s", name, said)
-            self._failing[name] = (seen, awake_clock() + _TRY_AGAIN)
+            self._failing[name] = (state, awake_clock() + _TRY_AGAIN)
             await self._line.run(calls.schedule_failed(name, seen, said))
-            return 0, False
+            return 0, _LOOK_EVERY
+        self._failing.pop(name, None)
+        # Somebody else was first, or holds it locked, for who knows how long.
+        return (0, _BEATEN) if fired is None else (fired, 0)
 
     async def _fire(self, row: dict[str, Any], seen: datetime, now: datetime) -> int | None:
         timetable = Timetable.of(

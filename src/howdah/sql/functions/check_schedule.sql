@@ -12,8 +12,12 @@ begin
     wrong := format('%s of cron and every was given', case when s.cron is null then 'neither' else 'both' end); tip := 'Give one of them';
   elsif s.every < '0.1 s' then
     wrong := format('every must be at least 100 milliseconds, not %s', s.every); tip := 'Write it like 10 seconds';
+  elsif not isfinite(s.every) or extract(year from s.every) <> 0 or extract(month from s.every) <> 0 then
+    wrong := format('every must be of one length, not %s', s.every); tip := 'For each month or year write cron: @monthly, @yearly';
   elsif s.jitter < '0' then
     wrong := format('jitter must not be negative: %s', s.jitter); tip := 'Leave it out for none';
+  elsif not isfinite(s.jitter) then
+    wrong := 'jitter must have an end'; tip := 'Write it like 10 seconds';
   elsif s.missed is null or s.missed not in ('skip', 'latest', 'all') then
     wrong := format('missed must be skip, latest or all, not %L', s.missed); tip := 'Leave it out for latest';
   elsif s.overlap is null or s.overlap not in ('allow', 'skip', 'queue') then

@@ -4,9 +4,15 @@ as $$
 #variable_conflict use_column
 declare
   s    howdah.schedule := howdah.known_schedule(trigger.name);
+  tick timestamptz := howdah.now();
   task bigint;
 begin
-  task := howdah.fire_tick(s, howdah.now(), false);
+  s.jitter := '0';
+  loop
+    task := howdah.fire_tick(s, tick, false);
+    exit when task is not null;
+    tick := tick + interval '1 microsecond';         -- another has this very moment
+  end loop;
   update howdah.schedule x set fired = x.fired + 1, last_task = task where x.name = s.name;
   return task;
 end

@@ -11,7 +11,7 @@ begin
   woken := line.woken;
   select jsonb_agg(jsonb_build_object('name', s.name, 'cron', s.cron, 'every', extract(epoch from s.every), 'timezone', s.timezone,
                                       'starts_at', s.starts_at, 'ends_at', s.ends_at, 'anchor', s.anchor, 'missed', s.missed,
-                                      'after', s.after, 'next_at', s.next_at) order by s.next_at)
+                                      'after', s.after, 'next_at', s.next_at, 'updated_at', s.updated_at) order by s.next_at)
            filter (where s.next_at is null or s.next_at <= due_schedules.now),
          extract(epoch from min(s.next_at) filter (where s.next_at > due_schedules.now) - due_schedules.now)
     into due, next_in

@@ -14,16 +14,19 @@ language plpgsql
 as $$
 #variable_conflict use_column
 declare
-  s     howdah.schedule;
-  tick  timestamptz;
-  busy  boolean;
-  task  bigint;
-  last  bigint;
+  s      howdah.schedule;
+  tick   timestamptz;
+  busy   boolean;
+  task   bigint;
+  latest bigint;
+  at     timestamptz;
 begin
   select * into s from howdah.schedule x
    where x.name = fire.schedule and x.after = fire.seen and x.paused_at is null and x.retired_at is null
      for no key update skip locked;
-  if not found or fire.through > howdah.now() or fire.through < fire.seen then
+  -- Through what is seen is nothing new, and may lie ahead: the clock was set back.
+  if not found or fire.through < fire.seen or fire.through > greatest(fire.seen, howdah.now())
+     or exists (select from unnest(fire.ticks) t where t <= fire.seen or t > fire.through) then
     return;
   end if;
   fired := 0;
@@ -36,12 +39,15 @@ begin
     end if;
     task := howdah.fire_tick(s, tick, busy);
     fired := fired + (task is not null)::int;
-    last := coalesce(task, last);
+    if task is not null then
+      latest := task;
+      at := tick;
+    end if;
   end loop;
   update howdah.schedule x
      set after = fire.through, next_at = fire.next_at, over = fire.next_at is null, error = null,
          fired = x.fired + fire.fired, skipped = x.skipped + fire.skipped + fire.missed,
-         last_tick = case when fire.fired > 0 then fire.ticks[cardinality(fire.ticks)] else x.last_tick end, last_task = coalesce(last, x.last_task)
+         last_tick = coalesce(at, x.last_tick), last_task = coalesce(latest, x.last_task)
    where x.name = s.name;
 end
 $$;
