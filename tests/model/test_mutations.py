@@ -168,7 +168,7 @@ MUTANTS = [
            inboxes.going_on_in_place),
     Mutant("settle_moved", "                     + (h.becomes = 'running')::int", "", inboxes.going_on_in_place),
     Mutant("settle_moved", "settle_moved.seq is null or ", "", inboxes.going_on_where_it_may_not),
-    Mutant("settle_moved", " or exists (select from howdah.queue q where q.name = coalesce(a.queue, t.queue) and q.paused)", "",
+    Mutant("settle_moved", "(q.paused or q.max_running is not null))) then 'queued'", "q.max_running is not null)) then 'queued'",
            inboxes.going_on_where_it_may_not),
     Mutant("settle_moved", "q.name = coalesce(a.queue, t.queue)", "q.name = t.queue", inboxes.going_on_where_it_may_not),
     Mutant("deliver", "epoch = t.epoch + p.begins::int", "epoch = t.epoch", inboxes.beginning_with_a_message),
@@ -177,7 +177,7 @@ MUTANTS = [
     Mutant("deliver", " <= deliver.room as begins", " > 0 as begins", inboxes.beginning_with_a_message),
     Mutant("deliver", "coalesce(deliver.eager -> t.queue ? t.kind, false)", "deliver.eager is not null",
            inboxes.not_beginning_with_a_message),
-    Mutant("deliver", "and not exists (select from howdah.queue q where q.name = t.queue and q.paused) as mine", "as mine",
+    Mutant("deliver", "t.queue and (q.paused or q.max_running is not null)", "t.queue and q.max_running is not null",
            inboxes.not_beginning_with_a_message),
     Mutant("deliver", "a.wakes and a.mine and count", "a.mine and count", inboxes.not_beginning_with_a_message),
 ]  # fmt: skip

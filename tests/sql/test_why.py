@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import psycopg
 
 from sql.protocol import Worker, ask, declare, put, refused
@@ -53,6 +55,25 @@ def test_suspended(conn: psycopg.Connection, worker: Worker) -> None:
     assert why(conn, suspended)[:2] == ("suspended", "It waits for a message")
     conn.execute("update howdah.task set run_at = clock_timestamp() + interval '1 hour'")
     assert why(conn, suspended)[1].startswith("It waits for a message, until 2")
+
+
+def test_queue_full(conn: psycopg.Connection, worker: Worker) -> None:
+    conn.execute("select howdah.limit_queue('default', 1)")
+    first, second = put(conn), put(conn)
+    assert [task.id for task in worker.claim()] == [first]
+    code, reason, advice = why(conn, second)
+    assert (code, reason) == ("queue full", "Queue default may run 1 at once, and 1 run")
+    assert "SELECT howdah.limit_queue('default', 2)" in advice
+
+
+def test_in_line_of_a_schedule(conn: psycopg.Connection) -> None:
+    declare(conn, {"name": "kind"})
+    conn.execute("select howdah.schedule('often', 'kind', every => '1 s', overlap => 'queue')")
+    seen = ask(conn, "update howdah.schedule set after = after - interval '10 s' returning after")
+    ticks = [seen + timedelta(seconds=n) for n in (1, 2)]
+    conn.execute("select * from howdah.fire('often', %s, %s, %s, null)", [seen, ticks, ticks[-1]])
+    first, second = (row[0] for row in conn.execute("select id from howdah.task order by tick").fetchall())
+    assert why(conn, second)[:2] == ("in line", f"It waits for task {first} of the same schedule to end")
 
 
 def test_joining(conn: psycopg.Connection, worker: Worker) -> None:
@@ -149,5 +170,5 @@ def test_every_reason_of_the_function_has_a_test_here(conn: psycopg.Connection) 
     codes = {part.split("'")[1] for part in source.split("return query select")[1:]}
     assert codes == {
         "ended", "failed", "running", "cancelling", "suspended", "back-off", "not due", "queue paused", "no worker",
-        "unknown kind", "queue not served", "in line", "next", "joining",
+        "unknown kind", "queue not served", "in line", "next", "joining", "queue full",
     }  # fmt: skip

@@ -61,8 +61,10 @@ class Listener(Service):
             self._conn = conn
             await conn.execute("listen howdah")
             await conn.execute(f"listen {self._own}".encode())
+            # Whatever happened before we listened.
+            self._beat_now()
             self._schedules()
-            self._wake("")  # whatever happened before we listened
+            self._wake("")
         try:
             hears = await self._hear(self._conn)
         except BaseException:
