@@ -40,8 +40,16 @@ begin
     return;
   elsif t.status = 'suspended' then
     if t.epoch = 0 and t.tick is not null then
-      return query select 'in line', format('It waits for task %s of the same schedule to end', before_it.id), format('See it: howdah show %s; or run this one now: howdah retry %s', before_it.id, t.id)
-        from (select x.id from howdah.task x where x.source = t.source and x.status <> 'failed' and x.id <> t.id order by x.tick limit 1) before_it;
+      return query select 'in line', format('It waits for task %s of the same schedule to end', x.id),
+          format('See it: howdah show %s; or run this one now: howdah retry %s', x.id, t.id)
+        from howdah.task x
+       where x.source = t.source and x.status <> 'failed' and x.id <> t.id
+         and (x.status <> 'suspended' or x.epoch > 0 or x.tick < t.tick)         -- not those behind it
+       order by x.tick limit 1;
+      if not found then
+        return query select 'in line', 'It is the next of its schedule, and goes on as soon as a worker looks',
+          'If this lasts, no worker is alive: howdah workers';
+      end if;
       return;
     elsif t.joining then
       return query select 'joining', format('It waits for %s of its children to end', t.children),
