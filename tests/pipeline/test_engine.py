@@ -18,7 +18,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from howdah import App, Context, Task
+from howdah import App, Context, Snooze, Task
 from howdah.errors import InvalidOption, InvalidPayload, TaskFailed
 from howdah.pipeline import collector, stage
 from howdah.pipeline.adding import add_pipeline, add_pipelines
@@ -158,21 +158,18 @@ async def test_none_one_and_many(app: App, conn: psycopg.Connection) -> None:
 
 
 async def test_a_stage_with_several_consumers_and_one_with_several_inputs(app: App, conn: psycopg.Connection) -> None:
-    def says(word: str) -> Function:
-        async def say(event: dict[str, Any], ctx: Context) -> Any:
-            return [{"way": [*event.get("way", []), word]}]
-
-        return say
+    async def say(event: dict[str, Any], ctx: Context) -> Any:
+        return [{"way": [*event.get("way", []), ctx.step]}]
 
     pipeline(
         app,
         """
-        first: {inputs: start}
-        left: {inputs: first}
-        right: {inputs: first}
-        last: {inputs: [left, right, first]}
+        first: {module: say, inputs: start}
+        left: {module: say, inputs: first}
+        right: {module: say, inputs: first}
+        last: {module: say, inputs: [left, right, first]}
         """,
-        **{name: says(name) for name in ("first", "left", "right", "last")},
+        say=say,
     )
     await app.enqueue("p")
     async with app.worker():
@@ -393,6 +390,27 @@ async def test_an_attempt_that_fails_midway_leaves_no_events(app: App, conn: psy
         await until(lambda: ended(conn, "beside") == [(None, {"attempt": 2})])
 
 
+async def test_an_outcome_that_is_no_failure_leaves_no_effects_either(app: App, conn: psycopg.Connection) -> None:
+    tries = 0
+
+    async def slow(event: dict[str, Any], ctx: Context) -> Any:
+        nonlocal tries
+        tries += 1
+        await ctx.enqueue("beside", tries=tries)
+        if tries < 3:
+            raise Snooze("1ms")
+        return []
+
+    @app.task()
+    async def beside(tries: int) -> None: ...
+
+    pipeline(app, "slow: {inputs: start}", slow=slow)
+    await app.enqueue("p")
+    async with app.worker():
+        await all_ended(conn)
+        assert await all_ended(conn, "beside") == [(None, {"tries": 3})]
+
+
 async def test_a_task_at_a_stage_that_is_gone_is_parked_and_told_where_it_may_go(app: App, dsn: str) -> None:
     async def fine(event: dict[str, Any], ctx: Context) -> Any:
         return []
@@ -537,8 +555,8 @@ async def test_each_tick_makes_one_event_whoever_fires_it(dsn: str, conn: psycop
             await all_ended(conn)
     assert {json.dumps(payload) for _, payload in ended(conn)} == {"{}", '{"word": "tick"}'}
     of_ticks = "from howdah.archive where id <> %s and step = 'end'"
-    (count, ticks) = conn.execute(f"select count(*), count(distinct tick) {of_ticks}", [nightly]).fetchone() or ()
-    assert count == ticks
+    counted = conn.execute(f"select count(*) = count(distinct tick) {of_ticks}", [nightly])
+    assert counted.fetchone() == (True,)
     # They stand in one row: 100 ms from one to the next, or a multiple where one was missed.
     odd = conn.execute(
         f"""select count(*) from (select tick - lag(tick) over (order by tick) as gap {of_ticks}) x
@@ -546,6 +564,16 @@ async def test_each_tick_makes_one_event_whoever_fires_it(dsn: str, conn: psycop
         [nightly],
     )
     assert odd.fetchone() == (0,)
+
+
+async def test_a_source_that_the_file_has_no_more_fires_no_more(app: App, dsn: str) -> None:
+    pipeline(app, "end: {inputs: start}", end=none)
+    await app.worker(until_idle=True).run()
+    assert [row["name"] for row in await app.schedules()] == ["p.start"]
+    async with App(dsn) as newer:
+        pipeline(newer, "end: {inputs: other}", end=none, source=START.replace("start:", "other:", 1))
+        await newer.worker(until_idle=True).run()
+        assert [row["name"] for row in await newer.schedules() if row["state"] != "retired"] == ["p.other"]
 
 
 async def test_a_tick_goes_to_the_queue_and_with_the_limit_of_its_stage(app: App, conn: psycopg.Connection) -> None:
@@ -967,6 +995,14 @@ async def test_a_pipeline_whose_names_are_taken_is_refused_and_nothing_of_it_add
     with pytest.raises(InvalidOption, match="there is a handler called 'r' already"):
         collecting(app, "{}", name="r")
     await app.worker(until_idle=True).run()
+
+
+async def test_names_that_are_too_long_together_are_refused(app: App) -> None:
+    long = "x" * 100
+    for module in ("collect", "end, concurrency: 1"):
+        with pytest.raises(InvalidOption, match="200 characters"):
+            pipeline(app, f"{long}: {{module: {module}, inputs: start}}", name=long, end=none)
+    assert app.registry.names() == []
 
 
 def test_of_several_files_all_mistakes_are_told_and_none_is_added(dsn: str, tmp_path: Path) -> None:
