@@ -286,6 +286,18 @@ def test_workers_hear_of_a_change_and_of_nothing_else(conn: psycopg.Connection, 
     assert heard(listener, lambda: conn.execute("select howdah.resume_schedule('s')")) == []
 
 
+def test_two_programs_that_make_it_at_once_make_one(conn: psycopg.Connection, connect: Connect) -> None:
+    one, two = connect(), connect()
+    with ThreadPoolExecutor(1) as thread:
+        with one.transaction():
+            schedule(one, payload='{"by": 1}')
+            under_way = thread.submit(schedule, two, payload='{"by": 2}')
+            until_blocked(conn, two)
+        under_way.result(30)
+    assert names(conn) == ["s"]
+    assert row(conn, "payload") == {"by": 2}
+
+
 # ── where intervals count from ──
 
 
@@ -592,6 +604,16 @@ def test_one_in_line_can_be_let_go_or_cancelled(conn: psycopg.Connection, clock:
     assert task(conn, third, "status", "run_at") == ("queued", clock.now)
     assert ask(conn, "select howdah.cancel(%s)", [second]) == "cancelled"
     assert in_line(conn) == (0, False)
+
+
+@pytest.mark.xfail(reason="deliver wakes whatever is suspended, also who stands in line and has never run")
+def test_a_message_does_not_let_an_actor_jump_the_line(conn: psycopg.Connection, clock: Clock) -> None:
+    declare(conn, {"name": "actor", "inbox": {}})
+    schedule(conn, kind="actor", overlap="queue")
+    fire(conn, at(START), *ticks(clock, 2))
+    (second,) = live(conn, "schedule:s")[1]
+    conn.execute("select howdah.send(%s, '1')", [second])
+    assert task(conn, second, "status", "inbox_seq") == ("suspended", 1)
 
 
 # ── why a task is not running ──

@@ -24,7 +24,7 @@ from howdah.errors import CannotConnect, SchemaMismatch, TaskFailed
 from howdah.migrate import Script, check, migrate, migrations, replaced, roles, script
 from migrate.catalog import snapshot
 from sql.protocol import Worker, ask, put
-from waiting import until_sync
+from waiting import until, until_sync
 
 ROLES = ("howdah_client", "howdah_worker", "howdah_viewer", "howdah_admin")
 
@@ -331,6 +331,37 @@ async def test_a_client_enqueues_what_a_worker_runs_and_an_admin_repairs(
         assert {info.status for info in await client.tasks()} == {"succeeded", "cancelled"}
     with psycopg.connect(dsn) as conn:
         assert column(conn, "select word from public.effect order by word") == ["mine", "written"]
+
+
+async def test_an_admin_makes_the_schedules_that_workers_fire(
+    dsn: str, login: Callable[..., Login], connect: Callable[..., psycopg.Connection]
+) -> None:
+    clients, workers, admins = (login(f"howdah_{role}") for role in ("client", "worker", "admin"))
+    async with App(workers.dsn) as running, App(clients.dsn) as client, App(admins.dsn) as admin:
+
+        @running.cron("@yearly", payload={"a": 1, "b": 2})
+        @running.task()
+        async def add(a: int, b: int) -> int:
+            return a + b
+
+        async with running.worker():
+            with pytest.raises(CannotConnect, match="lacks a right"):
+                await client.schedule("often", "add", every="100ms", payload={"a": 3, "b": 4})
+            await admin.schedule("often", "add", every="100ms", payload={"a": 3, "b": 4})
+
+            async def fired() -> int | None:
+                return next(row["last_task"] for row in await client.schedules() if row["name"] == "often")
+
+            assert await client.result(await until(fired, "a tick"), timeout="10s") == 7
+            await admin.pause_schedule("often", "enough")
+            assert await client.result(await admin.trigger("add"), timeout="10s") == 3
+        rows = {row["name"]: (row["state"], row["paused_by"]) for row in await client.schedules()}
+        assert rows == {"add": ("active", None), "often": ("paused", admins.name)}
+    viewer = connect("howdah_viewer")
+    assert column(viewer, "select name from howdah.schedules order by name") == ["add", "often"]
+    for secret in ("payload", "reason", "error"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            viewer.execute(f"select {secret} from howdah.schedules".encode())
 
 
 def test_other_drivers_than_psycopg_insert_many_too(connect: Callable[..., psycopg.Connection]) -> None:
