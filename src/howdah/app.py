@@ -289,7 +289,7 @@ class App(Client):
         transaction that ends the poll; an object gives the task its arguments by name, anything else is the first of them.
 
         name         of the poller; its own task is of kind `poller:name`
-        into         the task, actor or machine
+        into         the task or actor, or the step of a machine that its tasks begin at
         concurrency  how many of its instructions may be live at once
         delay        the rest between two polls: "100ms", seconds, timedelta, a Backoff, or a function of the attempt, which
                      is how many polls in a row produced nothing
@@ -303,7 +303,7 @@ class App(Client):
         >>> @app.poller("send_user_email", into=send_email, concurrency=2)      # doctest: +SKIP
         ... async def due_emails(poll: Poll[int]) -> list[int]: ...
         """
-        kind, _ = kind_of(into)
+        kind, step = kind_of(into)
         if isinstance(kind, str):
             raise InvalidOption(f"into must be a task, actor or machine, not its name {kind!r}", hint="Import it")
         asking: Asking[Any] = Asking(check_name(name, "name"), concurrency=concurrency, delay=delay, limit=limit)
@@ -312,7 +312,7 @@ class App(Client):
 
         def register(poll: PollFunction[Any]) -> AppPoller:
             check_function(poll, "poll", ("poll",))
-            found = PollerKind(asking, poll, Instructions(name, kind, self), rules)
+            found = PollerKind(asking, poll, Instructions(name, kind, step, self), rules)
             self.registry.add(found)
             if each_worker:
                 self.registry.beside.append(found.each_worker)

@@ -20,7 +20,7 @@ from howdah.enqueue import new_task, newborn
 from howdah.errors import HowdahError, InvalidOption, InvalidPayload
 from howdah.kinds import ending
 from howdah.kinds.registry import Beginning, Defaults, Executor, Kind, row
-from howdah.kinds.standing import PRIORITY, STANDING_LOST
+from howdah.kinds.standing import PRIORITY, STANDING_LOST, STANDING_RETRY
 from howdah.options import options
 from howdah.outcomes import Transition
 from howdah.poller import Asking, DuplicateInstruction, ErrorEvent, Poller, TaskEvent, instruction_key
@@ -41,9 +41,10 @@ class _Memory(msgspec.Struct):
 class Instructions:
     """The tasks that a poller makes: of one kind, with keys of its own."""
 
-    def __init__(self, name: str, into: Kind, caller: Caller) -> None:
+    def __init__(self, name: str, into: Kind, step: str | None, caller: Caller) -> None:
         self.name = name
         self.into = into
+        self.step = step
         self.source = f"poller:{name}"
         self._caller = caller
 
@@ -71,9 +72,9 @@ class Instructions:
         await self._caller.run(calls.put_instruction(new, self.source))
 
     def _beginning(self, instruction: Any) -> Beginning:
-        # An object gives the arguments by name, everything else is the first of them.
+        # An object gives the arguments, or the fields of a step, by name; everything else is the first argument.
         if isinstance(instruction, Mapping):
-            return self.into.begin((), cast("Mapping[str, Any]", instruction))
+            return self.into.named(self.step, cast("Mapping[str, Any]", instruction))
         return self.into.begin((instruction,), {})
 
     def _instruction(self, found: Mapping[str, Any]) -> Any:
@@ -124,6 +125,10 @@ class PollerKind:
 
     async def attempt(self, task: ClaimedTask, ctx: Context) -> Transition:
         """Poll once. The instructions are written with the end of the attempt; what is wrong does not stop it."""
+        if task.key != self.instructions.source:
+            return ending.parked(
+                HowdahError(f"{self.name} has one task, which its workers make", hint="Cancel this one")
+            )
         try:
             memory = msgspec.json.decode(task.payload, type=_Memory)
         except msgspec.DecodeError as error:
@@ -165,7 +170,7 @@ class PollerKind:
                     )
                 await ctx.effect(self.instructions.row(instruction))
                 taken.append(instruction)
-            except (InvalidPayload, DuplicateInstruction) as error:
+            except HowdahError as error:  # it does not fit the task, or its key cannot be stored
                 errors.append(error)
         return taken, errors
 
@@ -270,7 +275,7 @@ class AppPoller:
 
 def defaults_of(queue: str, timeout: timedelta | None) -> Defaults:
     """What holds for the task of a poller."""
-    return Defaults(queue=queue, priority=PRIORITY, max_lost=STANDING_LOST, timeout=timeout)
+    return Defaults(queue=queue, priority=PRIORITY, retry=STANDING_RETRY, max_lost=STANDING_LOST, timeout=timeout)
 
 
 _aside: set[Any] = set()
