@@ -606,7 +606,6 @@ def test_one_in_line_can_be_let_go_or_cancelled(conn: psycopg.Connection, clock:
     assert in_line(conn) == (0, False)
 
 
-@pytest.mark.xfail(reason="deliver wakes whatever is suspended, also who stands in line and has never run")
 def test_a_message_does_not_let_an_actor_jump_the_line(conn: psycopg.Connection, clock: Clock) -> None:
     declare(conn, {"name": "actor", "inbox": {}})
     schedule(conn, kind="actor", overlap="queue")

@@ -14,7 +14,9 @@ from howdah.db.pool import Database
 from howdah.migrate import migrate
 from sql.protocol import Worker, declare
 
-_EMPTY = "; ".join(f"delete from howdah.{table}" for table in ("task", "archive", "event", "worker", "kind", "queue", "schedule"))
+_EMPTY = "; ".join(
+    f"delete from howdah.{table}" for table in ("task", "archive", "event", "worker", "kind", "queue", "schedule")
+)
 _numbers = itertools.count(1)
 
 

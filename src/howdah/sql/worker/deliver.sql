@@ -32,7 +32,9 @@ begin
     select l."to" as id, count(*) as letters, count(*) filter (where l.fresh) as fresh, bool_or(l.type = 'message') as must_read
       from letter l group by l."to"
   ), awake as materialized (
-    select r.*, t.id is not null as there, t.status = 'suspended' and (not t.joining or t.children <= r.fresh) as wakes,
+    select r.*, t.id is not null as there, t.status = 'suspended' and (not t.joining or t.children <= r.fresh)
+             -- Not one that was never begun, and stands in line behind another of its schedule.
+             and not (t.epoch = 0 and t.tick is not null) as wakes,
            r.must_read and exists (select from howdah.kind k where k.name = t.kind and k.inbox is null) as deaf,
            coalesce(deliver.eager -> t.queue ? t.kind, false)
              and not exists (select from howdah.queue q where q.name = t.queue and (q.paused or q.max_running is not null)) as mine
