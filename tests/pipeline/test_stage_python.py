@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from howdah.errors import HowdahError
-from howdah.outcomes import Fail
+from howdah.outcomes import Fail, Snooze
 from howdah.pipeline.stage import InvalidField
 from howdah.pipeline.stages.python import Python
 from pipeline.standing import Standing, events, stage
@@ -116,6 +116,11 @@ class TestCalls:
     ) -> None:
         with pytest.raises(Fail, match=fault):
             await events(python(tmp_path, f"{module(FUNCTIONS)}:{function}"), {"n": 2})
+
+    async def test_an_outcome_that_is_returned_is_as_one_that_is_raised(self, tmp_path: Path, module: Any) -> None:
+        name = module("from howdah import Snooze\ndef f(event): return Snooze('1m')")
+        with pytest.raises(Snooze):
+            await events(python(tmp_path, f"{name}:f"), {})
 
     async def test_what_it_raises_goes_through(self, tmp_path: Path, module: Any) -> None:
         name = module("def f(event): raise KeyError('x')")

@@ -267,7 +267,7 @@ class Checking:
             made = config.configured(node, kind.Config, self._environment, report)
             if made is None:
                 return None
-            stage = kind(made, Setting(pipeline, draft.name, self._path.parent))
+            stage = kind(made, Setting(pipeline, draft.name, self._path.parent, bool(draft.places)))
             stage.check()
             return stage
         except TooMany:

@@ -25,11 +25,12 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=Tr
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Where a stage stands: its pipeline, its own name, and the folder that paths in its file begin at."""
+    """Where a stage stands: its pipeline, its own name, the folder that paths in its file begin at, whether others feed it."""
 
     pipeline: str
     stage: str
     folder: Path
+    fed: bool | None = None
 
 
 class InvalidField(InvalidOption):

@@ -99,6 +99,15 @@ class File(stage.Polling):
         if len(given) != 1:
             said = f"{given[0]} and {given[1]} were both given" if given else "it does not say what to do"
             raise InvalidField(given[1] if given else "watch", said, hint="Give one of watch, tail, lines and read")
+        if self.setting.fed is not None and self.setting.fed != (given[0] in ("lines", "read")):
+            what = (
+                "is for events of other stages, and has no inputs"
+                if not self.setting.fed
+                else "is a source, and has inputs"
+            )
+            raise InvalidField(
+                given[0], f"{given[0]} {what}", hint="Give watch or tail without inputs, lines or read with them"
+            )
         _ = self._path, self._folder
         if self._every < 0.05:
             raise InvalidField("every", "every must be at least 50ms")

@@ -13,7 +13,7 @@ from msgspec import Meta, field
 
 from howdah.context import Context
 from howdah.errors import shown
-from howdah.outcomes import Fail
+from howdah.outcomes import Fail, Outcome
 from howdah.pipeline import stage
 from howdah.pipeline.stage import Event, InvalidField, More
 from howdah.pipeline.stages.source import Source
@@ -101,6 +101,8 @@ class Python(stage.Stage):
         return await answer if inspect.isawaitable(answer) else answer
 
     def _events(self, answer: Any) -> list[Event]:
+        if isinstance(answer, Outcome):
+            raise answer  # as in a function: returned or raised, whichever reads better
         if answer is None:
             return []
         if isinstance(answer, dict):
