@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import psycopg
 import pytest
 
-from howdah import App
-from sql.protocol import Worker, ask, put, refused
+from howdah import App, Done
+from sql.protocol import Claimed, Worker, ask, declare, put, refused
 from waiting import until
 
 
 def limit(conn: psycopg.Connection, most: int | None, queue: str = "default") -> None:
     conn.execute("select howdah.limit_queue(%s, %s)", [queue, most])
+
+
+def lanes(worker: Worker, *queues: str) -> str:
+    lane = {"kinds": worker.kinds, "share": 10, "limit": 10, "cursors": {}}
+    return json.dumps([lane | {"name": queue, "queue": queue} for queue in queues])
+
+
+def gated(worker: Worker, *queues: str) -> bool:
+    """Look into these queues, in this order: whether a limit kept something back."""
+    worker.seq += 1
+    nothing = "null, null, null, null, null, null"
+    query = f"select gated from howdah.pump(%s, %s, {nothing}, %s, 10, null)"
+    return ask(worker.conn, query, [worker.id, worker.seq, lanes(worker, *queues)])
+
+
+def running(conn: psycopg.Connection) -> int:
+    return ask(conn, "select count(*) from howdah.task where status = 'running'")
 
 
 def test_no_more_than_so_many_are_claimed(conn: psycopg.Connection, worker: Worker) -> None:
@@ -67,12 +88,63 @@ def test_two_that_claim_at_once_do_not_both_take_the_last_place(
     first, second = Worker(one, worker.kinds), Worker(two, worker.kinds)
     one.autocommit = False
     assert len(first.claim()) == 1  # and its transaction is open
-    # The other waits for the row of the queue, and no longer than the pump waits for any row.
-    with pytest.raises(psycopg.errors.LockNotAvailable):
-        second.claim()
+    # The other waits for the row of the queue, no longer than the pump waits for any row, and goes away with nothing.
+    assert second.claim() == []
     one.commit()
     assert second.claim() == []
-    assert ask(conn, "select count(*) from howdah.task where status = 'running'") == 1
+    assert running(conn) == 1
+
+
+def test_who_waited_for_the_other_to_count_takes_what_is_left(
+    conn: psycopg.Connection, worker: Worker, connect: Callable[[], psycopg.Connection]
+) -> None:
+    limit(conn, 3)
+    for _ in range(9):
+        put(conn)
+    together, rounds = threading.Barrier(2), 20
+
+    def claims(worker: Worker) -> list[Claimed]:
+        together.wait()
+        return worker.claim()
+
+    pair = [Worker(connect(), worker.kinds) for _ in range(2)]
+    with ThreadPoolExecutor(2) as threads:
+        for _ in range(rounds):
+            taken = list(threads.map(claims, pair))
+            assert sum(map(len, taken)) == 3
+            for each, tasks in zip(pair, taken, strict=True):
+                each.end(*tasks, to="queued", attempts="unspent")
+
+
+def test_two_with_their_queues_in_another_order_do_not_wait_for_each_other(
+    conn: psycopg.Connection, worker: Worker, connect: Callable[[], psycopg.Connection]
+) -> None:
+    for queue in "ab":
+        limit(conn, 1000, queue)
+
+    def pumps(order: str) -> list[bool]:
+        mine = Worker(connection[order], worker.kinds)
+        return [gated(mine, *order) for _ in range(150)]
+
+    connection = {order: connect() for order in ("ab", "ba")}
+    with ThreadPoolExecutor(2) as threads:
+        assert not any(itertools.chain(*threads.map(pumps, connection)))
+
+
+def test_a_queue_that_somebody_changes_for_long_keeps_nobody_from_the_others(
+    conn: psycopg.Connection, worker: Worker, connect: Callable[[], psycopg.Connection]
+) -> None:
+    limit(conn, 5)
+    put(conn)
+    free = put(conn, queue="free")
+    other = connect()
+    other.autocommit = False
+    limit(other, 6)
+    assert gated(worker, "default")
+    answer = worker.pump(lanes=lanes(worker, "default", "free"), room=10)
+    assert [task[0] for task in json.loads(answer["claimed"])] == [free]
+    other.commit()
+    assert len(worker.claim()) == 1
 
 
 def test_a_step_that_goes_on_at_once_does_not_jump_the_limit(conn: psycopg.Connection, worker: Worker) -> None:
@@ -88,6 +160,83 @@ def test_a_step_that_goes_on_at_once_does_not_jump_the_limit(conn: psycopg.Conne
     assert ask(conn, "select status from howdah.task where id = %s", [moving.id]) == "queued"
     worker.done(running)
     assert [task.id for task in worker.claim()] == [moving.id]
+
+
+def test_the_next_step_in_a_limited_queue_stands_in_line_for_its_place(
+    conn: psycopg.Connection, worker: Worker
+) -> None:
+    limit(conn, 1)
+    first, second = put(conn), put(conn, priority=1)
+    (running,) = worker.claim()
+    assert running.id == second
+    row = {"id": running.id, "epoch": running.epoch, "to": "running", "attempts": "reset"}
+    answer = worker.pump(transitions=json.dumps([row]), lanes=lanes(worker, "default"), room=10)
+    assert answer["kept"] is None
+    (claimed,) = json.loads(answer["claimed"])
+    assert claimed[0] == second  # its priority is higher still
+    worker.done(Claimed(*claimed))
+    assert [task.id for task in worker.claim()] == [first]
+
+
+def test_a_message_begins_nothing_at_once_in_a_limited_queue(conn: psycopg.Connection, worker: Worker) -> None:
+    declare(conn, {"name": "reader", "inbox": {}, "queue": "narrow"})
+    worker = Worker(conn, ["job", "reader"])
+    put(conn, kind="reader")
+    (reader,) = worker.claim(queue="narrow")
+    worker.end(reader, to="suspended")
+    for most, begun in ((1, None), (None, reader.id)):
+        limit(conn, most, "narrow")
+        put(conn)
+        (sender,) = worker.claim()
+        row = {"id": sender.id, "epoch": sender.epoch, "to": "succeeded", "send": [{"to": reader.id, "body": 1}]}
+        worker.seq += 1
+        claimed = ask(
+            conn,
+            "select claimed from howdah.pump(%s, %s, null, null, null, null, null, %s, '[]', 5, null, false, %s)",
+            [worker.id, worker.seq, json.dumps([row]), json.dumps({"narrow": ["reader"]})],
+        )
+        assert (claimed and json.loads(claimed)[0][0]) == begun
+        if not begun:
+            (again,) = worker.claim(queue="narrow")
+            worker.end(again, to="suspended", inbox_seq=1)
+
+
+def test_what_the_limit_keeps_back_is_said(conn: psycopg.Connection, worker: Worker) -> None:
+    limit(conn, 1)
+    assert not gated(worker, "default")
+    put(conn), put(conn)
+    assert gated(worker, "default")  # it took one
+    assert gated(worker, "default")  # and now none
+    assert not gated(worker, "free")
+    limit(conn, None)
+    assert not gated(worker, "default")
+    assert running(conn) == 2
+
+
+def test_a_lower_limit_lets_go_on_what_runs(conn: psycopg.Connection, worker: Worker) -> None:
+    for _ in range(4):
+        put(conn)
+    tasks = worker.claim(3)
+    limit(conn, 2)
+    assert worker.claim() == []
+    assert running(conn) == 3
+    worker.done(tasks[0])
+    assert worker.claim() == []
+    worker.done(tasks[1])
+    assert len(worker.claim()) == 1
+
+
+def test_a_limited_queue_may_be_paused_and_keeps_its_limit(conn: psycopg.Connection, worker: Worker) -> None:
+    limit(conn, 1)
+    put(conn), put(conn)
+    conn.execute("select howdah.pause('default')")
+    assert not gated(worker, "default")  # it is no place that is missing
+    assert running(conn) == 0
+    limit(conn, 1)
+    assert worker.claim() == []
+    conn.execute("select howdah.resume('default')")
+    assert len(worker.claim()) == 1
+    assert worker.claim() == []
 
 
 def test_other_queues_and_a_queue_whose_limit_is_gone(conn: psycopg.Connection, worker: Worker) -> None:
@@ -129,6 +278,54 @@ async def test_through_two_workers_they_never_overlap_and_all_are_done(own_dsn: 
                     await one.enqueue("work", n=n)
                 await until(lambda: done == 40)
     assert most == 1
+
+
+async def test_a_place_that_comes_free_on_one_worker_is_taken_by_the_other(own_dsn: str) -> None:
+    began: list[str] = []
+    release = asyncio.Event()
+
+    async def work(n: str) -> None:
+        began.append(n)
+        await release.wait()
+
+    async with App(own_dsn) as one, App(own_dsn) as two:
+        for name, app in (("one", one), ("two", two)):
+            app.task(name=name, queue="narrow")(work)
+        with psycopg.connect(own_dsn, autocommit=True) as conn:
+            limit(conn, 1, "narrow")
+        # Nobody tells the other of the place, and it looks by itself once an hour.
+        async with one.worker(poll="1h"), two.worker(poll="1h"):
+            first = await one.enqueue("one", n="one")
+            await until(lambda: began == ["one"])
+            second = await two.enqueue("two", n="two")
+            release.set()
+            await first.result("20s")
+            await second.result("20s")
+    assert began == ["one", "two"]
+
+
+async def test_a_machine_in_a_limited_queue_gets_to_its_end(own_dsn: str) -> None:
+    async with App(own_dsn) as app:
+        machine = app.machine("machine", queue="narrow")
+        inside: list[int] = []
+
+        @machine.step
+        @dataclass
+        class Step:
+            left: int
+
+            async def run(self) -> Step | Done:
+                inside.append(1)
+                assert len(inside) == 1
+                await asyncio.sleep(0)
+                inside.pop()
+                return Step(self.left - 1) if self.left else Done("end")
+
+        with psycopg.connect(own_dsn, autocommit=True) as conn:
+            limit(conn, 1, "narrow")
+        tasks = [await machine.enqueue(Step(5)) for _ in range(5)]
+        async with app.worker():
+            assert [await task.result("20s") for task in tasks] == ["end"] * 5
 
 
 def test_a_queue_without_a_row_is_not_limited(conn: psycopg.Connection, worker: Worker) -> None:

@@ -31,6 +31,7 @@ declare
   rest   record;
   gate   record;
   places int;
+  counted text[];
   looks  boolean := pump.look;
   readers bigint[] := '{}';
 begin
@@ -71,6 +72,7 @@ begin
   -- Two rounds: each lane its share, then what is left of the room to whoever has more work and is below its own limit.
   if looks and pump.room > cardinality(got) then
     cursors := '{}';
+    counted := howdah.lock_limits(pump.lanes);
     for lane in
       select x.name, x.queue, x.kinds, x.cursors, r.round,
              case r.round when 1 then x.share else x."limit" - x.share end as share
@@ -84,7 +86,7 @@ begin
       continue when gate.paused;
       places := lane.share;
       if gate.max_running is not null then
-        places := least(places, gate.max_running - howdah.running_in(lane.queue));
+        places := case when lane.queue = any (counted) then least(places, gate.max_running - howdah.running_in(lane.queue)) else 0 end;
         if places <= 0 then
           gated := true;
           continue;
