@@ -286,7 +286,7 @@ def test_everything_that_may_stand_in_a_file() -> None:
     )
     assert (fetch.defaults.delay, fetch.concurrency) == (timedelta(minutes=1), 2)
     assert fetch.stage.config.port == 8080
-    assert fetch.stage.config.headers == {"Accept": "text/plain", "Authorization": "Bearer $5 http://example"}
+    assert fetch.stage.config.headers == {"Accept": "text/plain", "Authorization": "Bearer $$5 http://example"}
     assert [(each.name, each.times) for each in fetch.stage.config.steps] == [("a", 2), ("b", 1)]
     assert (again.defaults.timeout, again.concurrency) == (None, None)
     assert end.place == (34, 3)
@@ -324,9 +324,9 @@ def test_a_graph_in_the_order_of_the_file() -> None:
     [
         ("${HOST}", "http://example"),
         ("${HOST}/${PORT}?a=$1", "http://example/8080?a=$1"),
-        ("http://$$x", "http://$x"),
+        ("http://$$x", "http://$$x"),
         ('"http://$${HOST}"', "http://${HOST}"),
-        ("http://$$$$", "http://$$"),
+        ("http://$$$$", "http://$$$$"),
         ("${NONE:-http://default}", "http://default"),
         ("${EMPTY:-http://default}", "http://default"),
         ("http://x${EMPTY}", "http://x"),

@@ -13,7 +13,7 @@ MAX_TEXT = 1_000_000
 MAX_TOTAL = 10_000_000
 
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-(?P<text>[^${}]*))?\}")
-_DOLLAR = re.compile(rf"\$\$|{_VARIABLE.pattern}|\$\{{")
+_DOLLAR = re.compile(rf"\$\$(?=\{{)|{_VARIABLE.pattern}|\$\{{")
 # Shorter values are in too many words by chance. A beginning of a value gives it away where a message was cut, or if it is long.
 _SHORTEST, _LONG = 4, 16
 
@@ -27,8 +27,9 @@ class Environment:
         self._room = MAX_TOTAL
 
     def fill(self, text: str) -> str:
-        """The text with its variables in it: ${NAME}, ${NAME:-default}, and $$ for $.
+        """The text with its variables in it: ${NAME}, ${NAME:-default}; $${ is a ${ that is none.
 
+        Any other dollar is a dollar: SQL quotes with two of them.
         A default counts where a variable is missing or empty. Raises InvalidOption that names the variable.
         """
         if "$" not in text:
@@ -59,7 +60,7 @@ class Environment:
         if name is None:
             raise InvalidOption(
                 f"{shown(found.string[found.start() : found.start() + 30])} is no variable",
-                hint="Write ${NAME} or ${NAME:-default}, and $$ for a dollar sign",
+                hint="Write ${NAME} or ${NAME:-default}, and $${ for what is none",
             )
         value = self._variables.get(name)
         if not value and found["default"]:
