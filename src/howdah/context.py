@@ -213,9 +213,7 @@ class Context:
         """As `spawn`, for plain functions, which run in a thread. Raises HowdahError on a running event loop as well."""
         offspring = self._may_have_effects("spawn")
         row = offspring.born(kind, args, kwargs)
-        if asyncio._get_running_loop() is not None:  # pyright: ignore[reportPrivateUsage]
-            raise HowdahError("ctx.spawn_sync would block the running event loop", hint="Write: await ctx.spawn(…)")
-        return self._born(row, asyncio.run_coroutine_threadsafe(offspring.next_id(), self._loop).result())
+        return self._born(row, self._next_id_sync(offspring, "spawn"))
 
     def _born(self, row: dict[str, Any], task_id: int) -> int:
         row["id"] = task_id
@@ -231,6 +229,12 @@ class Context:
         offspring = self._may_have_effects("enqueue")
         return await self.effect(offspring.beside(kind, args, kwargs))
 
+    def enqueue_sync(self, kind: Any, /, *args: Any, **kwargs: Any) -> int:
+        """As `enqueue`, for plain functions, which run in a thread. Raises HowdahError on a running event loop as well."""
+        offspring = self._may_have_effects("enqueue")
+        row = offspring.beside(kind, args, kwargs)
+        return self._beside(row, self._next_id_sync(offspring, "enqueue"))
+
     async def enqueue_named(self, kind: str, payload: Mapping[str, Any], **given: Any) -> int:
         """As `enqueue`, with the payload as it is stored and the options of `using`: for programs that read both from somewhere.
 
@@ -240,9 +244,17 @@ class Context:
 
     async def effect(self, row: dict[str, Any]) -> int:
         """Have this row written with the transition, as `howdah.spawn` takes it, as nobody's child; returns its id."""
-        row["id"] = await self._may_have_effects("enqueue").next_id()
+        return self._beside(row, await self._may_have_effects("enqueue").next_id())
+
+    def _beside(self, row: dict[str, Any], task_id: int) -> int:
+        row["id"] = task_id
         self._effects().enqueued.append(row)
-        return row["id"]
+        return task_id
+
+    def _next_id_sync(self, offspring: Offspring, verb: str) -> int:
+        if asyncio._get_running_loop() is not None:  # pyright: ignore[reportPrivateUsage]
+            raise HowdahError(f"ctx.{verb}_sync would block the running event loop", hint=f"Write: await ctx.{verb}(…)")
+        return asyncio.run_coroutine_threadsafe(offspring.next_id(), self._loop).result()
 
     def send(self, task: Any, message: Any) -> None:
         """Send a message to a task, by its id or Task, when this attempt commits.

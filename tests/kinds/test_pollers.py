@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from howdah import App, Backoff, Context, Fail, Poll
+from howdah import App, Backoff, Fail, Poll
 from howdah.errors import InvalidOption, InvalidPayload
 from howdah.poller import DuplicateInstruction, InvalidInstruction, InvalidResult, TaskEvent
 from waiting import until
@@ -397,59 +397,5 @@ async def test_a_second_task_of_it_polls_nothing(app: App) -> None:
     assert len(source.polls) == 1
 
 
-# ── what an attempt enqueues beside its end ──
-
-
-async def test_what_is_enqueued_is_there_if_the_attempt_ends_well_and_is_nobodys_child(app: App) -> None:
-    child = app.task(name="child")(_nothing)
-
-    @app.task(retry=0)
-    async def parent(ctx: Context, fails: bool) -> int:
-        task_id = await ctx.enqueue(child.using(delay="1h", queue="later", priority=3), "x")
-        if fails:
-            raise ValueError("no")
-        return task_id
-
-    good, bad = await parent.enqueue(False), await parent.enqueue(True)
-    async with app.worker():
-        made = await good.result("20s")
-        await until(lambda: _failed(app, bad.id))
-    (only,) = await app.tasks(kind="child")
-    assert (only.id, only.parent, only.queue, only.priority, only.status) == (made, None, "later", 3, "queued")
-    assert (await good.info()).children == 0
-
-
 async def _failed(app: App, task_id: int) -> bool:
     return (await app.show(task_id)).status == "failed"
-
-
-async def test_a_held_key_is_skipped_or_fails_the_attempt(app: App) -> None:
-    child = app.task(name="child")(_nothing)
-    holder = await child.using(key="one", delay="1h").enqueue("x")
-
-    @app.task(retry=0)
-    async def tries(ctx: Context, on_conflict: Any) -> None:
-        await ctx.enqueue(child.using(key="one", on_conflict=on_conflict), "y")
-
-    skips, raises = await tries.enqueue("skip"), await tries.enqueue("raise")
-    async with app.worker():
-        assert await skips.result("20s") is None
-        await until(lambda: _failed(app, raises.id))
-    assert "is held by a live task" in ((await raises.info()).error or "")
-    assert [task.id for task in await app.tasks(kind="child")] == [holder.id]
-
-
-async def test_by_name_with_options_and_an_unknown_kind(app: App) -> None:
-    app.task(name="child")(_nothing)
-
-    @app.task(retry=0)
-    async def tries(ctx: Context, kind: str) -> None:
-        await ctx.enqueue_named(kind, {"n": "x"}, queue="later", key=f"key of {kind}")
-
-    good, bad = await tries.enqueue("child"), await tries.enqueue("nobody's")
-    async with app.worker(queues=["default"]):
-        await good.result("20s")
-        await until(lambda: _failed(app, bad.id))
-    (made,) = await app.tasks(kind="child")
-    assert (made.queue, made.key, made.payload) == ("later", "key of child", {"n": "x"})
-    assert "no handler for kind" in ((await bad.info()).error or "")

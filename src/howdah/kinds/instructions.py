@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
@@ -17,11 +18,11 @@ from howdah.caller import Caller
 from howdah.calls import NewTask
 from howdah.context import ClaimedTask, Context
 from howdah.enqueue import new_task, newborn
-from howdah.errors import HowdahError, InvalidOption, InvalidPayload
+from howdah.errors import HowdahError, InvalidOption, InvalidPayload, shown
 from howdah.kinds import ending
 from howdah.kinds.registry import Beginning, Defaults, Executor, Kind, row
 from howdah.kinds.standing import PRIORITY, STANDING_LOST, STANDING_RETRY
-from howdah.options import options
+from howdah.options import check_name, options
 from howdah.outcomes import Transition
 from howdah.poller import Asking, DuplicateInstruction, ErrorEvent, Poller, TaskEvent, instruction_key
 from howdah.poller.calling import check_function
@@ -48,11 +49,11 @@ class Instructions:
         self.source = f"poller:{name}"
         self._caller = caller
 
-    async def live(self) -> tuple[list[Any], dict[str, Any]]:
-        """The instructions whose tasks are live, and the keys of those that are parked."""
+    async def live(self) -> tuple[list[Any], dict[str, str]]:
+        """The instructions whose tasks are live, and where each key stands, those of parked tasks as well."""
         rows = await self._caller.run(calls.instructions(self.source))
         active = [self._instruction(found) for found in rows if found["status"] != "failed"]
-        return active, {found["key"]: found for found in rows if found["status"] == "failed"}
+        return active, {found["key"]: found["status"] for found in rows}
 
     async def active(self) -> list[Any]:
         return (await self.live())[0]
@@ -66,10 +67,18 @@ class Instructions:
         return newborn(self.into, self._beginning(instruction), chosen, child=False) | {"source": self.source}
 
     async def enqueue(self, instruction: Any) -> None:
-        """Make its task now, by itself."""
+        """Make its task now, by itself. Raises DuplicateInstruction if there is one, be it that another worker was faster."""
         chosen = options(key=self.key(instruction), on_conflict="skip")
         new = new_task(self.into.name, self._beginning(instruction), chosen)
-        await self._caller.run(calls.put_instruction(new, self.source))
+        if await self._caller.run(calls.put_instruction(new, self.source)) is None:
+            raise self.duplicate(instruction, "has a task already")
+
+    def duplicate(self, instruction: Any, what: str) -> DuplicateInstruction:
+        return DuplicateInstruction(
+            f"instruction {shown(instruction)} of poller {self.name!r} {what}: it was not taken again",
+            hint="Leave out what poll.active has; mend the cause of what is parked and retry it, or cancel it: howdah ls -s failed",
+            instruction=instruction,
+        )
 
     def _beginning(self, instruction: Any) -> Beginning:
         # An object gives the arguments, or the fields of a step, by name; everything else is the first argument.
@@ -78,16 +87,27 @@ class Instructions:
         return self.into.begin((instruction,), {})
 
     def _instruction(self, found: Mapping[str, Any]) -> Any:
-        """What was returned for this task, as far as its payload tells."""
+        """What was returned for this task."""
         payload: dict[str, Any] = found["payload"]
-        first = next(iter(payload.values()), None)
-        return first if self._is(first, found["key"]) else payload
+        # The key alone does not tell 7 from "7". But a machine or an actor that has begun has another payload.
+        text = found["key"].removeprefix(f"{self.name}:")
+        for instruction in (next(iter(payload.values()), None), payload, _read(text), text):
+            if self._is(instruction, found["key"]):
+                return instruction
+        return payload  # of the key there is only a digest
 
     def _is(self, instruction: Any, key: str) -> bool:
         try:
             return self.key(instruction) == key
         except HowdahError:
             return False
+
+
+def _read(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 class PollerKind:
@@ -100,7 +120,7 @@ class PollerKind:
     def __init__(
         self, asking: Asking[Any], poll: Callable[..., Any], instructions: Instructions, defaults: Defaults
     ) -> None:
-        self.name = f"poller:{asking.name}"
+        self.name = check_name(f"poller:{asking.name}", "the kind of a poller, poller:NAME,")
         self.asking = asking
         self.poll = poll
         self.instructions = instructions
@@ -133,17 +153,18 @@ class PollerKind:
             memory = msgspec.json.decode(task.payload, type=_Memory)
         except msgspec.DecodeError as error:
             return ending.parked(InvalidPayload(f"the state of {self.name} cannot be read: {error}"))
-        active, parked = await self.instructions.live()
+        active, live = await self.instructions.live()
+        taken: list[Any] = []
         errors: list[Exception] = []
         if self.asking.room(len(active)):
-            taken, errors = await self._ask(ctx, active, parked, memory.attempt)
+            taken, errors = await self._ask(ctx, active, live, memory.attempt)
             memory.attempt = 0 if taken else memory.attempt + 1
-            ctx.afterwards.append(lambda: self.tell(taken, errors))
         try:
             delay = await self.asking.delay_after(memory.attempt)
         except Exception as error:
             errors.append(error)
             delay = _NO_DELAY
+        ctx.afterwards.append(lambda: self.tell(taken, errors))
         return Transition(
             "queued",
             payload=msgspec.json.encode(memory).decode(),
@@ -155,19 +176,17 @@ class PollerKind:
         )
 
     async def _ask(
-        self, ctx: Context, active: Sequence[Any], parked: Mapping[str, Any], attempt: int
+        self, ctx: Context, active: Sequence[Any], live: Mapping[str, str], attempt: int
     ) -> tuple[list[Any], list[Exception]]:
         asked = await self.asking.ask(self.poll, active, attempt)
         taken: list[Any] = []
         errors = list(asked.errors)
         for instruction in asked.instructions:
             try:
-                if self.instructions.key(instruction) in parked:
-                    raise DuplicateInstruction(
-                        f"instruction {instruction!r:.80} of poller {self.asking.name!r} has a task that is parked",
-                        hint="Mend the cause and retry that task, or cancel it: howdah ls -s failed",
-                        instruction=instruction,
-                    )
+                # By the key of the task itself: what is active may be all that is known of the instruction.
+                if status := live.get(self.instructions.key(instruction)):
+                    what = "has a task that is parked" if status == "failed" else "is active already"
+                    raise self.instructions.duplicate(instruction, what)
                 await ctx.effect(self.instructions.row(instruction))
                 taken.append(instruction)
             except HowdahError as error:  # it does not fit the task, or its key cannot be stored
@@ -191,12 +210,19 @@ class PollerKind:
 
     def each_worker(self) -> Poller[Any]:
         """The same as a poller of one process: each worker asks for itself."""
-        poller: Poller[Any] = Poller(self.asking.name, self.poll, active=self.instructions.active)
-        poller.asking = self.asking
+        writing = asyncio.Lock()
+
+        async def active() -> list[Any]:
+            async with writing:  # what the last poll returned counts
+                return await self.instructions.active()
 
         async def task(event: TaskEvent[Any]) -> None:
-            await self.instructions.enqueue(event.instruction)
+            async with writing:
+                await self.instructions.enqueue(event.instruction)
             self.tell([event.instruction], [])
+
+        poller: Poller[Any] = Poller(self.asking.name, self.poll, active=active)
+        poller.asking = self.asking
 
         poller.on("task", task)
         poller.on("error", lambda event: self.tell([], [event.error]))

@@ -56,6 +56,11 @@ class Family:
         chosen, known = options(**given), self._registry.find(kind)
         if known is not None:
             return newborn(known, known.named(chosen.step, payload), chosen, child=False)
+        if chosen.connection is not None or chosen.on_conflict == "replace":
+            raise InvalidOption(
+                "ctx.enqueue_named writes in the transaction of the attempt, and replaces no task",
+                hint='Leave connection= out, and write on_conflict="skip" or "raise"',
+            )
         row = _unknown(kind, (), payload)
         row |= {
             name: value
