@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from howdah import App, Backoff, Fail, Poll
+from howdah import Action, App, Backoff, Context, Done, Fail, Inbox, Poll, Suspend
 from howdah.errors import InvalidOption, InvalidPayload
-from howdah.poller import DuplicateInstruction, InvalidInstruction, InvalidResult, TaskEvent
+from howdah.poller import DuplicateInstruction, ErrorEvent, InvalidInstruction, InvalidResult, TaskEvent
 from waiting import until
 
 
@@ -331,6 +335,369 @@ async def _stands(app: App, status: str) -> bool:
     return (await own_task(app)).status == status
 
 
+# ── its commit ──
+
+
+@pytest.fixture
+def refuses(conn: psycopg.Connection) -> Any:
+    """A database that takes no task of kind `send`, until it is told to."""
+    conn.execute("""
+        create function refuse() returns trigger language plpgsql as $$
+        begin raise exception using errcode = 'HW002', message = 'not now'; end $$;
+        create trigger refuse before insert on howdah.task for each row when (new.kind = 'send') execute function refuse();
+    """)
+    return lambda: conn.execute("drop trigger refuse on howdah.task")
+
+
+async def test_a_poll_whose_commit_fails_makes_no_task_and_tells_nothing(
+    app: App, refuses: Any, conn: psycopg.Connection
+) -> None:
+    told: list[Any] = []
+    source = Source(["a", "b"], ["a"])
+    mail = poller(app, source, app.task(name="send")(_nothing), concurrency=5)
+    mail.on("task", told.append)
+    mail.on("error", told.append)
+    async with app.worker():
+        refused = "select count(*) from howdah.event where kind = 'poller:mail' and type = 'retry'"
+        await until(lambda: conn.execute(refused).fetchone() == (1,))
+        assert (await own_task(app)).status == "queued"
+        assert (told, await app.tasks(kind="send")) == ([], [])
+        refuses()
+        await until(lambda: told)
+    assert [event.instruction for event in told] == ["a"]
+
+
+# ── listeners ──
+
+
+async def test_listeners_may_be_async_and_one_that_raises_harms_no_other(app: App) -> None:
+    told: list[str] = []
+
+    def said(word: str, *, fails: bool = False) -> Any:
+        def listener(event: Any) -> None:
+            told.append(f"{word} {event.error if isinstance(event, ErrorEvent) else event.instruction}")
+            if fails:
+                raise RuntimeError("a listener harms nothing")
+
+        return listener
+
+    def soon(word: str, *, fails: bool = False) -> Any:
+        async def listener(event: Any) -> None:
+            await asyncio.sleep(0)
+            said(word, fails=fails)(event)
+
+        return listener
+
+    source = Source(ValueError("no store"), ["a"], ["b"])
+    mail = poller(app, source, app.task(name="send")(_nothing), concurrency=2)
+    for event in ("error", "task"):
+        mail.on(event, said("sync", fails=True))
+        mail.on(event, soon("async", fails=True))
+        mail.on(event, said("last"))
+    async with app.worker():
+        await until(lambda: len(told) == 9)
+    assert sorted(told) == sorted(
+        f"{who} {what}" for who in ("sync", "async", "last") for what in ("no store", "a", "b")
+    )
+    assert (await own_task(app)).status == "queued"
+
+
+async def test_a_listener_of_no_event_or_of_too_much_is_refused(app: App) -> None:
+    mail = poller(app, Source(), app.task(name="send")(_nothing))
+    with pytest.raises(InvalidOption, match="'tasks'"):
+        mail.on("tasks", print)
+    with pytest.raises(InvalidOption, match="listener must be a function of"):
+        mail.on("task", lambda: None)
+
+
+# ── functions of all kinds ──
+
+
+async def test_a_plain_poll_runs_in_a_thread_and_a_stop_waits_for_it(app: App) -> None:
+    threads: list[str] = []
+    asked, go_on = threading.Event(), threading.Event()
+
+    @app.poller("mail", into=app.task(name="send")(_nothing))
+    def ask(poll: Poll[Any]) -> list[str]:
+        threads.append(threading.current_thread().name)
+        asked.set()
+        go_on.wait(30)
+        return ["last"]
+
+    worker = app.worker()
+    async with worker:
+        await until(asked.is_set)
+        worker.stop()
+        go_on.set()
+    assert threads[0] != threading.current_thread().name
+    assert [task.key for task in await app.tasks(kind="send")] == ["mail:last"]
+
+
+async def test_a_delay_function_may_be_async_and_one_that_fails_is_told(app: App) -> None:
+    asked: list[int] = []
+    told: list[Exception] = []
+
+    async def delay(attempt: int) -> Any:
+        asked.append(attempt)
+        if attempt == 3:
+            raise OSError("no clock")
+        return "soon" if attempt == 4 else 0
+
+    mail = poller(app, Source(), app.task(name="send")(_nothing), delay=delay)
+    mail.on("error", lambda event: told.append(event.error))
+    async with app.worker():
+        await until(lambda: len(asked) >= 6)
+    assert asked[:6] == [1, 2, 3, 4, 5, 6]
+    assert str(told[0]) == "no clock"
+    assert "the delay function of poller 'mail' returned no length of time" in str(told[1])
+
+
+async def test_a_delay_that_fails_is_told_also_when_nobody_is_asked(app: App, held: Any) -> None:
+    told: list[Exception] = []
+    source = Source([1])
+
+    def delay(attempt: int) -> Any:
+        if held.began:
+            raise OSError("no clock")
+        return 0
+
+    mail = poller(app, source, held, delay=delay)
+    mail.on("error", lambda event: told.append(event.error))
+    async with app.worker(grace=0):
+        await until(lambda: told)
+    assert len(source.polls) == 1
+    assert str(told[0]) == "no clock"
+
+
+async def test_a_limit_as_a_number_and_one_that_fails(app: App, held: Any) -> None:
+    told: list[Exception] = []
+    limits: list[Any] = [OSError("no"), "many", 0, 99]
+
+    async def limit(concurrency: int, active: int) -> Any:
+        answer = limits.pop(0) if limits else 1
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    source = Source()
+    mail = poller(app, source, held, concurrency=5, limit=limit)
+    mail.on("error", lambda event: told.append(event.error))
+    async with app.worker():
+        await until(lambda: len(source.polls) >= 2)
+    assert [poll.limit for poll in source.polls[:2]] == [1, 5]
+    assert [str(error).partition(" of ")[0] for error in told] == ["no", "the limit function"]
+
+
+async def test_a_limit_of_two(app: App, held: Any) -> None:
+    source = Source([1, 2, 3], [1, 2], [3, 4], [5])
+    poller(app, source, held, concurrency=5, limit=2)
+    async with app.worker(grace=0):
+        await until(lambda: sorted(held.began) == [1, 2, 3, 4, 5])
+    assert [poll.limit for poll in source.polls[:4]] == [2, 2, 2, 1]
+
+
+async def test_a_poll_beyond_its_time_limit_makes_nothing_and_the_next_is_asked(app: App) -> None:
+    asked: list[int] = []
+
+    @app.poller("mail", into=app.task(name="send")(_nothing), timeout="20ms", delay="1ms")
+    async def ask(poll: Poll[Any]) -> list[str]:
+        asked.append(poll.attempt)
+        if len(asked) == 1:
+            await asyncio.Event().wait()
+        return ["x"]
+
+    async with app.worker():
+        await until(lambda: _ended(app, "send"))
+    assert asked[:2] == [0, 0]
+    assert (await app.history((await own_task(app)).id))[0]["type"] == "timeout"
+
+
+# ── whose tasks are live ──
+
+
+async def test_what_nobody_works_on_takes_room_and_what_is_parked_does_not(app: App, conn: psycopg.Connection) -> None:
+    source = Source(["a", "b"], ["c"])
+    poller(app, source, app.task(name="send", queue="nobody's")(_nothing), concurrency=2, queue="default")
+    async with app.worker(queues=["default"]):
+        await until(lambda: source.polls)
+        before = (await own_task(app)).epoch
+        await until(lambda: _epoch_beyond(app, before + 5))
+        assert len(source.polls) == 1
+        conn.execute("update howdah.task set status = 'failed', error = 'x' where key = 'mail:a'")
+        await until(lambda: len(source.polls) == 2)
+    assert (source.polls[1].active, source.polls[1].limit) == (["b"], 1)
+
+
+async def test_of_a_machine_and_an_actor_that_went_on_the_instruction_is_known(app: App) -> None:
+    order = app.machine("order")
+
+    @order.step
+    @dataclass
+    class Ship:
+        order_id: int
+        fast: bool = False
+
+        async def run(self) -> Wait:
+            return Wait(self.order_id * 100)
+
+    @order.step
+    @dataclass
+    class Wait:
+        money: int
+
+        async def run(self) -> Done:
+            await asyncio.Event().wait()
+            return Done()
+
+    @app.actor("clerk", inbox=int)
+    @dataclass
+    class Clerk:
+        name: str
+        seen: int = 0
+
+        async def poll(self, ctx: Context, inbox: Inbox[int]) -> Action:
+            self.seen += 1
+            self.name = "busy"
+            return Suspend()
+
+    told: list[Exception] = []
+    orders = Source([{"order_id": 5}, 6], *[lambda poll: [{"order_id": 5}]] * 3)
+    clerks = Source(["ann", {"name": "bob"}, "7"], *[lambda poll: ["ann"]] * 3)
+    for name, source, into in (("orders", orders, Ship), ("clerks", clerks, Clerk)):
+
+        async def ask(poll: Poll[Any], source: Source = source) -> Any:
+            return await source(poll)
+
+        app.poller(name, into=into, concurrency=9, delay="1ms")(ask).on("error", lambda event: told.append(event.error))
+    async with app.worker(grace=0):
+        await until(lambda: _at(app, "Wait", 2))
+        await until(lambda: _count(app, 3, kind="clerk", status="suspended"))
+        seen = len(orders.polls), len(clerks.polls)
+        await until(lambda: len(orders.polls) > seen[0] + 1 and len(clerks.polls) > seen[1] + 1)
+    assert orders.polls[-1].active == [{"order_id": 5}, 6]
+    # Text of digits and the number are one instruction.
+    assert clerks.polls[-1].active == ["ann", {"name": "bob"}, 7]
+    assert len(await app.tasks(kind="order")) == 2
+    assert len(await app.tasks(kind="clerk")) == 3
+    assert {type(error) for error in told} == {DuplicateInstruction}
+    assert all(poll.attempt == number for number, poll in enumerate(orders.polls[1:]))
+
+
+async def _at(app: App, step: str, count: int) -> bool:
+    return sum(task.step == step for task in await app.tasks(kind="order", status="running")) == count
+
+
+async def _count(app: App, count: int, **which: Any) -> bool:
+    return len(await app.tasks(**which)) == count
+
+
+@pytest.mark.parametrize("instruction", [7, "7", "new york", "", "NaN", 1.5, 1e300, True, None, [1, "a"], "x" * 400])
+async def test_an_instruction_is_active_as_it_was_given(app: App, instruction: Any) -> None:
+    source = Source([instruction])
+
+    @app.task(name="send")
+    async def send(it: Any) -> None:
+        await asyncio.Event().wait()
+
+    poller(app, source, send, concurrency=2)
+    async with app.worker(grace=0):
+        await until(lambda: len(source.polls) > 1)
+    assert source.polls[1].active == [instruction]
+    assert type(source.polls[1].active[0]) is type(instruction)
+
+
+# ── each worker for itself ──
+
+
+async def test_each_worker_counts_what_it_is_still_writing(app: App, held: Any, conn: psycopg.Connection) -> None:
+    source = Source(*([n] for n in range(100)))
+    poller(app, source, held, concurrency=3, delay=0, each_worker=True)
+    async with app.worker(grace=0):
+        await until(lambda: len(held.began) == 3)
+        assert conn.execute("select count(*) from howdah.task where kind = 'held'").fetchone() == (3,)
+        assert [poll.active for poll in source.polls] == [[], [0], [0, 1]]
+
+
+async def test_in_each_worker_a_duplicate_is_told_and_is_no_task(app: App) -> None:
+    told: list[Exception] = []
+    taken: list[Any] = []
+
+    @app.task(name="send", retry=0)
+    async def send(n: int) -> None:
+        raise Fail("no such user")
+
+    source = Source([1], lambda poll: [1], ["x"], [2])
+    mail = poller(app, source, send, concurrency=2, each_worker=True)
+    mail.on("error", lambda event: told.append(event.error))
+    mail.on("task", lambda event: taken.append(event.instruction))
+    async with app.worker():
+        await until(lambda: 2 in taken)
+    assert [type(error) for error in told] == [DuplicateInstruction, InvalidPayload]
+    assert taken == [1, 2]
+
+
+# ── when its worker dies ──
+
+
+async def test_after_a_kill_in_the_middle_of_a_poll_another_goes_on_with_the_same_attempt(app: App, dsn: str) -> None:
+    program = Path(__file__).with_name("poller_program.py")
+    said: list[str] = []
+    process = subprocess.Popen(  # noqa: ASYNC220
+        [sys.executable, str(program), dsn],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        while "3" not in said:
+            line = await asyncio.to_thread(process.stdout.readline)
+            assert line, "it ended"
+            said.append(line.strip())
+    finally:
+        process.kill()
+        process.wait()
+    source = Source()
+    poller(app, source, app.task(name="send")(_nothing))
+    async with app.worker(lease="2s", poll="200ms"):
+        await until(lambda: len(source.polls) >= 2)
+    assert said == ["0", "1", "2", "3"]
+    assert [poll.attempt for poll in source.polls[:2]] == [3, 4]
+
+
+async def test_cancelled_it_is_asked_no_more_until_a_worker_starts(app: App) -> None:
+    source = Source()
+    poller(app, source, app.task(name="send")(_nothing))
+    async with app.worker():
+        await until(lambda: len(source.polls) >= 3)
+        await app.cancel((await own_task(app)).id)
+        await until(lambda: _stands(app, "cancelled"))
+    seen = len(source.polls)
+    async with app.worker():
+        await until(lambda: len(source.polls) > seen)
+    assert source.polls[seen].attempt == 0
+
+
+async def test_cancelled_in_the_middle_of_a_poll_it_makes_nothing(app: App) -> None:
+    told: list[Any] = []
+    asked = asyncio.Event()
+
+    async def ask(poll: Poll[Any]) -> list[str]:
+        asked.set()
+        await asyncio.Event().wait()
+        return ["x"]
+
+    mail = app.poller("mail", into=app.task(name="send")(_nothing))(ask)
+    mail.on("task", told.append)
+    async with app.worker():
+        await asked.wait()
+        await app.cancel((await own_task(app)).id)
+        await until(lambda: _stands(app, "cancelled"))
+    assert (told, await app.tasks(kind="send")) == ([], [])
+
+
+# ── into what ──
+
+
 async def test_into_a_machine(app: App) -> None:
     ran: list[int] = []
     order = app.machine("order")
@@ -351,12 +718,44 @@ async def test_into_a_machine(app: App) -> None:
     assert (task.step, task.source) == ("Ship", "poller:mail")
 
 
+async def test_into_an_actor(app: App) -> None:
+    seen: list[tuple[str, int]] = []
+
+    @app.actor("clerk")
+    @dataclass
+    class Clerk:
+        name: str
+        age: int = 30
+
+        async def poll(self, ctx: Context, inbox: Inbox[Any]) -> Action:
+            seen.append((self.name, self.age))
+            return Done()
+
+    poller(app, Source([{"name": "ann", "age": 3}], ["bob"]), Clerk, concurrency=5)
+    async with app.worker():
+        await until(lambda: len(seen) == 2)
+    assert sorted(seen) == [("ann", 3), ("bob", 30)]
+    assert {task.source for task in await app.tasks(kind="clerk")} == {"poller:mail"}
+
+
+async def test_a_name_so_long_that_its_kind_has_no_room_is_refused(app: App, held: Any) -> None:
+    ask = Source()
+    with pytest.raises(InvalidOption, match="poller:NAME, must be text of 1 to 200 characters"):
+        app.poller("x" * 194, into=held)(ask)
+    source = Source(["y" * 300])
+    app.poller("x" * 193, into=app.task(name="send")(_nothing))(source)
+    async with app.worker():
+        await until(lambda: _ended(app, "send"))
+
+
 def test_into_nothing_that_is_a_task(dsn: str) -> None:
     app = App(dsn)
     with pytest.raises(InvalidOption, match="into must be a task, actor or machine, not its name 'order'"):
         app.poller("x", into="order")
     with pytest.raises(InvalidOption, match="no task, actor, machine or step"):
         app.poller("x", into=42)
+    with pytest.raises(InvalidOption, match="into must be the step that the tasks of poller 'x' begin at"):
+        app.poller("x", into=app.machine("order"))(Source())
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from howdah.context import ClaimedTask, Context
 from howdah.enqueue import new_task, newborn
 from howdah.errors import HowdahError, InvalidOption, InvalidPayload, shown
 from howdah.kinds import ending
+from howdah.kinds.machine import MachineKind
 from howdah.kinds.registry import Beginning, Defaults, Executor, Kind, row
 from howdah.kinds.standing import PRIORITY, STANDING_LOST, STANDING_RETRY
 from howdah.options import check_name, options
@@ -43,6 +44,11 @@ class Instructions:
     """The tasks that a poller makes: of one kind, with keys of its own."""
 
     def __init__(self, name: str, into: Kind, step: str | None, caller: Caller) -> None:
+        if isinstance(into, MachineKind) and step is None:
+            raise InvalidOption(
+                f"into must be the step that the tasks of poller {name!r} begin at, not the machine {into.name}",
+                hint="Write the class of the step: into=Ship",
+            )
         self.name = name
         self.into = into
         self.step = step
@@ -81,9 +87,13 @@ class Instructions:
         )
 
     def _beginning(self, instruction: Any) -> Beginning:
-        # An object gives the arguments, or the fields of a step, by name; everything else is the first argument.
+        # An object gives the arguments, or the fields of a step, by name; everything else is the first of them.
         if isinstance(instruction, Mapping):
             return self.into.named(self.step, cast("Mapping[str, Any]", instruction))
+        if isinstance(self.into, MachineKind):
+            step = self.into.steps[self.step or ""]
+            payload = step.fields.encode_arguments((instruction,), {}, max_bytes=self.into.max_payload)
+            return Beginning(payload, step.defaults, step.step)
         return self.into.begin((instruction,), {})
 
     def _instruction(self, found: Mapping[str, Any]) -> Any:
@@ -91,7 +101,7 @@ class Instructions:
         payload: dict[str, Any] = found["payload"]
         # The key alone does not tell 7 from "7". But a machine or an actor that has begun has another payload.
         text = found["key"].removeprefix(f"{self.name}:")
-        for instruction in (next(iter(payload.values()), None), payload, _read(text), text):
+        for instruction in (*payload.values(), payload, _read(text), text):
             if self._is(instruction, found["key"]):
                 return instruction
         return payload  # of the key there is only a digest

@@ -69,6 +69,7 @@ class Stragglers:
                     if passes(error):
                         raise
                     ended.transition = _instead(ended, error)
+                    ended.attempt.ctx.forget_effects()  # nor is anybody told of them
                     await self._settle_alone(ended)
             except psycopg.errors.LockNotAvailable:
                 held_up |= _rows(ended)
