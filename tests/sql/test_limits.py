@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from howdah import App, Done
+from howdah.worker import lanes as worker_lanes
 from sql.protocol import Claimed, Worker, ask, declare, put, refused
 from waiting import until
 
@@ -302,6 +303,42 @@ async def test_a_place_that_comes_free_on_one_worker_is_taken_by_the_other(own_d
             await first.result("20s")
             await second.result("20s")
     assert began == ["one", "two"]
+
+
+async def test_a_worker_until_idle_waits_for_a_place_for_what_is_due(
+    own_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Every look is from the start: the one after it says that it sleeps would be its last.
+    monkeypatch.setattr(worker_lanes, "_FRESH_EVERY", 0.0)
+    monkeypatch.setattr(worker_lanes, "_FRESH_SHARE", 0)
+    began, release = asyncio.Event(), asyncio.Event()
+
+    async with App(own_dsn) as one, App(own_dsn) as two:
+
+        @one.task(queue="narrow")
+        async def holds() -> None:
+            began.set()
+            await release.wait()
+
+        @two.task(queue="narrow")
+        async def waits() -> int:
+            return 1
+
+        with psycopg.connect(own_dsn, autocommit=True) as conn:
+            limit(conn, 1, "narrow")
+        async with one.worker():
+            await holds.enqueue()
+            await began.wait()
+            task = await waits.enqueue()
+            running = asyncio.create_task(two.worker(until_idle=True).run())
+
+            async def has_looked() -> bool:
+                return running.done() or [row["state"] for row in await two.workers()] == ["idle", "idle"]
+
+            await until(has_looked)
+            release.set()
+            await running
+            assert (await task.info()).status == "succeeded"
 
 
 async def test_a_machine_in_a_limited_queue_gets_to_its_end(own_dsn: str) -> None:

@@ -290,7 +290,7 @@ class Pump(Service):
             # Say that we are about to sleep, then look once more: what came in between did not notify.
             self._announce = True
             return 0
-        if self._house.settings.until_idle and not claimed and fresh and not self.busy:
+        if self._house.settings.until_idle and not claimed and fresh and not self.busy and not reply.gated:
             if await self._new_queues():
                 return 0
             self.idle.set()
