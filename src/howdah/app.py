@@ -16,7 +16,7 @@ from howdah.enqueue import ByName, TaskFunction
 from howdah.errors import InvalidOption, shown
 from howdah.kinds.actor import ActorKind
 from howdah.kinds.function import FunctionKind
-from howdah.kinds.instructions import AppPoller, Instructions, PollerKind, defaults_of
+from howdah.kinds.instructions import AppPoller, Instructions, PollerKind
 from howdah.kinds.machine import MachineKind
 from howdah.kinds.registry import Defaults, Executor
 from howdah.kinds.schedule import Schedule, When, kind_of
@@ -308,11 +308,17 @@ class App(Client):
             raise InvalidOption(f"into must be a task, actor or machine, not its name {kind!r}", hint="Import it")
         asking: Asking[Any] = Asking(check_name(name, "name"), concurrency=concurrency, delay=delay, limit=limit)
         said = defaults(Defaults(), queue=kind.defaults.queue if queue is None else queue, timeout=timeout)
-        rules = defaults_of(said.queue, said.timeout)
 
         def register(poll: PollFunction[Any]) -> AppPoller:
             check_function(poll, "poll", ("poll",))
-            found = PollerKind(asking, poll, Instructions(name, kind, step, self), rules)
+            found = PollerKind(
+                asking,
+                poll,
+                Instructions(name, kind, step, self),
+                queue=said.queue,
+                limit=said.timeout,
+                each_worker=each_worker,
+            )
             self.registry.add(found)
             if each_worker:
                 self.registry.beside.append(found.each_worker)

@@ -286,6 +286,20 @@ async def _ended(app: App, kind: str) -> bool:
 async def _nothing(n: str) -> None: ...
 
 
+async def test_what_one_in_the_fleet_left_ends_when_each_worker_asks(app: App, dsn: str) -> None:
+    source = Source()
+    poller(app, source, app.task(name="send")(_nothing), delay="1ms")
+    async with app.worker():
+        await until(lambda: source.polls)
+    asked = Source()
+    async with App(dsn) as other:
+        poller(other, asked, other.task(name="send")(_nothing), each_worker=True)
+        async with other.worker():
+            await until(lambda: _stands(app, "cancelled"))
+            await until(lambda: asked.polls)
+    assert (await own_task(app)).reason == "each worker polls for itself now"
+
+
 async def test_a_stop_waits_for_the_poll_in_flight_and_commits_its_instructions(app: App) -> None:
     asked, go_on = asyncio.Event(), asyncio.Event()
     send = app.task(name="send")(_nothing)
@@ -506,9 +520,12 @@ async def test_a_poll_beyond_its_time_limit_makes_nothing_and_the_next_is_asked(
             await asyncio.Event().wait()
         return ["x"]
 
+    told: list[Exception] = []
+    ask.on("error", lambda event: told.append(event.error))
     async with app.worker():
         await until(lambda: _ended(app, "send"))
-    assert asked[:2] == [0, 0]
+    assert asked[:2] == [0, 1]  # it produced nothing
+    assert "20ms" in str(told[0])
     assert (await app.history((await own_task(app)).id))[0]["type"] == "timeout"
 
 

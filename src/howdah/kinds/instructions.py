@@ -15,17 +15,16 @@ import msgspec
 
 from howdah import calls
 from howdah.caller import Caller
-from howdah.calls import NewTask
 from howdah.context import ClaimedTask, Context
 from howdah.enqueue import new_task, newborn
 from howdah.errors import HowdahError, InvalidOption, InvalidPayload, shown
 from howdah.kinds import ending
 from howdah.kinds.machine import MachineKind
-from howdah.kinds.registry import Beginning, Defaults, Executor, Kind, row
-from howdah.kinds.standing import PRIORITY, STANDING_LOST, STANDING_RETRY
+from howdah.kinds.registry import Beginning, Kind
+from howdah.kinds.standing import StandingKind
 from howdah.options import check_name, options
 from howdah.outcomes import Transition
-from howdah.poller import Asking, DuplicateInstruction, ErrorEvent, Poller, TaskEvent, instruction_key
+from howdah.poller import Asked, Asking, DuplicateInstruction, ErrorEvent, Poller, TaskEvent, instruction_key
 from howdah.poller.calling import check_function
 from howdah.poller.events import check_event
 
@@ -120,45 +119,37 @@ def _read(text: str) -> Any:
         return text
 
 
-class PollerKind:
+class PollerKind(StandingKind):
     """A poller, as workers see it."""
 
-    executor: Executor = "loop"
-    transactional = False
-    reads_all = False
-
     def __init__(
-        self, asking: Asking[Any], poll: Callable[..., Any], instructions: Instructions, defaults: Defaults
+        self,
+        asking: Asking[Any],
+        poll: Callable[..., Any],
+        instructions: Instructions,
+        *,
+        queue: str,
+        limit: timedelta | None,
+        each_worker: bool,
     ) -> None:
-        self.name = check_name(f"poller:{asking.name}", "the kind of a poller, poller:NAME,")
+        own = check_name(f"poller:{asking.name}", "the kind of a poller, poller:NAME,")
+        super().__init__(own, queue=queue, key=own, limit=limit)
         self.asking = asking
         self.poll = poll
         self.instructions = instructions
-        self.defaults = defaults
+        self.in_each_worker = each_worker
         self.listeners: dict[str, list[Callable[[Any], Any]]] = {"task": [], "error": []}
-
-    @property
-    def source(self) -> tuple[str, str]:
-        return self.poll.__module__, self.poll.__qualname__
 
     def on(self, event: Literal["task", "error"], listener: Callable[[Any], Any]) -> None:
         """Raises InvalidOption."""
         self.listeners[check_event(event)].append(check_function(listener, "listener", ("event",)))
 
-    def standing(self) -> NewTask:
-        """The one task of it."""
-        return NewTask(
-            self.name, "{}", queue=self.defaults.queue, priority=self.defaults.priority, key=self.instructions.source
-        )
-
     # ── polling ──
 
-    async def attempt(self, task: ClaimedTask, ctx: Context) -> Transition:
+    async def look(self, task: ClaimedTask, ctx: Context) -> Transition:
         """Poll once. The instructions are written with the end of the attempt; what is wrong does not stop it."""
-        if task.key != self.instructions.source:
-            return ending.parked(
-                HowdahError(f"{self.name} has one task, which its workers make", hint="Cancel this one")
-            )
+        if self.in_each_worker:
+            return Transition("cancelled", reason="each worker polls for itself now", event="cancel")
         try:
             memory = msgspec.json.decode(task.payload, type=_Memory)
         except msgspec.DecodeError as error:
@@ -180,7 +171,7 @@ class PollerKind:
             payload=msgspec.json.encode(memory).decode(),
             delay=delay,
             attempts="reset",
-            event="error" if errors else None,
+            event=_event(errors),
             error=ending.in_a_line(errors[0]) if errors else None,
             effects=ctx.effects,  # what is good of the result counts, whatever is wrong with the rest
         )
@@ -188,7 +179,7 @@ class PollerKind:
     async def _ask(
         self, ctx: Context, active: Sequence[Any], live: Mapping[str, str], attempt: int
     ) -> tuple[list[Any], list[Exception]]:
-        asked = await self.asking.ask(self.poll, active, attempt)
+        asked = await self._asked(active, attempt)
         taken: list[Any] = []
         errors = list(asked.errors)
         for instruction in asked.instructions:
@@ -202,6 +193,12 @@ class PollerKind:
             except HowdahError as error:  # it does not fit the task, or its key cannot be stored
                 errors.append(error)
         return taken, errors
+
+    async def _asked(self, active: Sequence[Any], attempt: int) -> Asked[Any]:
+        try:
+            return await self.within_limit(self.asking.ask(self.poll, active, attempt))
+        except ending.TimedOut as error:
+            return Asked(errors=[error])
 
     def tell(self, taken: Sequence[Any], errors: Sequence[Exception]) -> None:
         """Tell the listeners, when it is committed."""
@@ -240,20 +237,6 @@ class PollerKind:
 
     # ── as a kind ──
 
-    def at(self, step: str | None) -> PollerKind:
-        return self
-
-    def handlers(self) -> tuple[PollerKind]:
-        return (self,)
-
-    def check(self) -> None:
-        pass
-
-    def begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Beginning:
-        raise InvalidOption(f"{self.name} has one task, which its workers make", hint="Start a worker")
-
-    born = begin
-
     def named(self, step: str | None, fields: Mapping[str, Any]) -> Beginning:
         """For edit: how many polls in a row produced nothing."""
         try:
@@ -262,11 +245,12 @@ class PollerKind:
             raise InvalidPayload(f"{self.name}: {error}", hint='Its payload is {"attempt": 0}') from error
         return Beginning(msgspec.json.encode(memory).decode(), self.defaults)
 
-    def read_result(self, value: Any) -> Any:
-        return value
-
     def row(self) -> dict[str, Any]:
-        return row(self.name, self.defaults, executor=self.executor, description=inspect.getdoc(self.poll))
+        return super().row() | {"description": inspect.getdoc(self.poll)}
+
+
+def _event(errors: Sequence[Exception]) -> str | None:
+    return None if not errors else "timeout" if isinstance(errors[0], ending.TimedOut) else "error"
 
 
 class AppPoller:
@@ -307,11 +291,6 @@ class AppPoller:
 
     def __repr__(self) -> str:
         return f"<poller {self.name}>"
-
-
-def defaults_of(queue: str, timeout: timedelta | None) -> Defaults:
-    """What holds for the task of a poller."""
-    return Defaults(queue=queue, priority=PRIORITY, retry=STANDING_RETRY, max_lost=STANDING_LOST, timeout=timeout)
 
 
 _aside: set[Any] = set()

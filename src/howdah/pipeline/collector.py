@@ -20,8 +20,8 @@ from howdah.db.pool import run_on
 from howdah.durations import duration
 from howdah.errors import InvalidOption, InvalidPayload, TaskNotFound
 from howdah.kinds import ending
-from howdah.kinds.registry import Beginning, Defaults, Executor, row
-from howdah.kinds.standing import PRIORITY, STANDING_LOST
+from howdah.kinds.registry import Beginning
+from howdah.kinds.standing import StandingKind
 from howdah.outcomes import Transition
 from howdah.payload import plain_json
 from howdah.pipeline.kind import PipelineKind, StageStep
@@ -42,20 +42,14 @@ class _Window(msgspec.Struct):
     until: float | None = None
 
 
-class CollectorKind:
+class CollectorKind(StandingKind):
     """Collects the events of one stage, a task for each group."""
 
-    executor: Executor = "loop"
-    transactional = False
-    reads_all = False
-    source = ("", "")
-
     def __init__(self, pipeline: PipelineKind, stage: Collect, name: str, app: App) -> None:
+        self.place = pipeline.places[name]
+        super().__init__(f"{pipeline.name}.{name}", queue=self.place.queue)
         self.pipeline = pipeline
         self.stage = stage
-        self.name = f"{pipeline.name}.{name}"
-        self.place = pipeline.places[name]
-        self.defaults = Defaults(queue=self.place.queue, priority=PRIORITY, max_lost=STANDING_LOST)
         self._app = app
         self._ids: dict[str, int] = {}
         self._length = duration(stage.config.window, "window").total_seconds()
@@ -78,7 +72,7 @@ class CollectorKind:
         """Its task has ended."""
         self._ids.pop(group, None)
 
-    async def attempt(self, task: ClaimedTask, ctx: Context) -> Transition:
+    async def look(self, task: ClaimedTask, ctx: Context) -> Transition:
         """Read what came, and pass on what is full or over."""
         try:
             window = msgspec.json.decode(task.payload, type=_Window)
@@ -124,17 +118,17 @@ class CollectorKind:
         return Transition(
             "queued" if more else "suspended",
             payload=payload,
-            delay=None
-            if more
-            else timedelta(seconds=max(left, 0.001))
-            if window.events
-            else _IDLE
-            if window.group
-            else None,
+            delay=None if more else self._until(window, left),
             attempts="reset",
             consumed=read,
             inbox_seq=mail.inbox_seq if mail is not None else 0,
         )
+
+    def _until(self, window: _Window, left: float) -> timedelta | None:
+        """When to look again if nothing comes."""
+        if window.events:
+            return timedelta(seconds=max(left, 0.001))
+        return _IDLE if window.group else None
 
     def _end(self, task: ClaimedTask, ctx: Context, *, inbox_seq: int) -> Transition:
         """The end, unless an event comes before it is committed."""
@@ -159,30 +153,13 @@ class CollectorKind:
 
     # ── as a kind ──
 
-    def at(self, step: str | None) -> CollectorKind:
-        return self
-
-    def handlers(self) -> tuple[CollectorKind]:
-        return (self,)
-
-    def check(self) -> None:
-        pass
-
     def begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Beginning:
         if args:
             raise InvalidOption(f"{self.name} collects for its pipeline", hint="Enqueue events of the pipeline")
         return self.named(None, kwargs)
 
-    born = begin
-
-    def named(self, step: str | None, fields: Mapping[str, Any]) -> Beginning:
-        return Beginning(plain_json(dict(fields), self.name), self.defaults)
-
-    def read_result(self, value: Any) -> Any:
-        return value
-
     def row(self) -> dict[str, Any]:
-        return row(self.name, self.defaults, executor=self.executor, inbox={})
+        return super().row() | {"inbox": {}}
 
 
 class CollectStep(StageStep):
