@@ -88,7 +88,7 @@ class Context:
         self.saw_cancel = False
         self._connection: AsyncConnection[Any] | None = None
         self.hooks: list[CommitHook] = []
-        self.afterwards: list[Callable[[], None]] = []  # called when the attempt is committed
+        self.afterwards: Callable[[], None] | None = None  # called when the attempt is committed
 
     @property
     def id(self) -> int:
@@ -304,7 +304,7 @@ class Context:
         """Neither children nor messages nor hooks."""
         self.effects = None
         self.hooks.clear()
-        self.afterwards.clear()
+        self.afterwards = None
 
     def cancel(self) -> None:
         """Make `cancelled` true."""

@@ -370,3 +370,14 @@ def test_a_queue_without_a_row_is_not_limited(conn: psycopg.Connection, worker: 
         put(conn)
     assert len(worker.claim()) == 3
     assert ask(conn, "select count(*) from howdah.queue") == 0
+
+
+def test_a_full_queue_with_nothing_behind_is_not_looked_at_again_and_again(
+    conn: psycopg.Connection, worker: Worker
+) -> None:
+    limit(conn, 1)
+    put(conn)
+    assert not gated(worker, "default")  # it took the only one
+    assert not gated(worker, "default")
+    put(conn)
+    assert gated(worker, "default")

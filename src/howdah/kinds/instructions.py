@@ -165,7 +165,7 @@ class PollerKind(StandingKind):
         except Exception as error:
             errors.append(error)
             delay = _NO_DELAY
-        ctx.afterwards.append(lambda: self.tell(taken, errors))
+        ctx.afterwards = lambda: self.tell(taken, errors)
         return Transition(
             "queued",
             payload=msgspec.json.encode(memory).decode(),

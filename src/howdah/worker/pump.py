@@ -348,8 +348,8 @@ class Pump(Service):
 
     def _tell(self, attempt: Attempt, transition: Transition) -> None:
         task = attempt.task
-        for tell_more in attempt.ctx.afterwards:
-            tell_more()
+        if attempt.ctx.afterwards is not None:
+            attempt.ctx.afterwards()
         if transition.to == "suspended" and (transition.delay is not None or transition.run_at):
             self.suspended()
         if task.tick is not None and transition.to != "queued":

@@ -87,17 +87,16 @@ begin
       places := lane.share;
       if gate.max_running is not null then
         places := case when lane.queue = any (counted) then least(places, gate.max_running - howdah.running_in(lane.queue)) else 0 end;
-        if places <= 0 then
-          gated := true;
-          continue;
-        end if;
+        -- What is kept back is to be looked for soon: a place may come free on another worker.
+        gated := gated or places <= 0 and howdah.has_queued(lane.queue);
+        continue when places <= 0;
       end if;
       select * into take from howdah.claim(pump.worker, pump.seq, lane.queue, least(places, pump.room - cardinality(got)),
                                            lane.kinds, coalesce(cursors -> lane.name, lane.cursors));
       if cardinality(take.claimed) >= lane.share then
         full_lanes := full_lanes || lane.name;
       elsif places < lane.share and cardinality(take.claimed) >= places then
-        gated := true;
+        gated := gated or howdah.has_queued(lane.queue);
       end if;
       got := got || take.claimed;
       readers := readers || take.readers;
