@@ -318,6 +318,19 @@ async def test_a_stop_waits_for_the_poll_in_flight_and_commits_its_instructions(
     assert [task.key for task in await app.tasks(kind="send")] == ["mail:last"]
 
 
+async def test_its_task_moves_to_the_queue_that_the_code_names_now(app: App, dsn: str) -> None:
+    poller(app, source := Source(), app.task(name="send")(_nothing), queue="before")
+    async with app.worker():
+        await until(lambda: source.polls)
+    async with App(dsn) as other:
+        poller(other, again := Source(), other.task(name="send")(_nothing), queue="after")
+        async with other.worker(queues=["after"]):
+            await until(lambda: again.polls)
+    found = await own_task(app)
+    assert found.queue == "after"
+    assert again.polls[0].attempt == len(source.polls)  # and remembers
+
+
 async def test_a_long_delay_holds_up_no_stop(app: App) -> None:
     source = Source()
     poller(app, source, app.task(name="send")(_nothing), delay="1h")

@@ -40,7 +40,7 @@ _SOURCES = {
     "fire",
     "schedule_failed",
     "instructions",
-    "put_instruction",
+    "stand",
     "limit_queue",
 }
 _STEER = {"schedule", "unschedule", "pause_schedule", "resume_schedule", "trigger", "limit_queue"}
@@ -521,8 +521,8 @@ CALLS = {
     "due_schedules": "select howdah.due_schedules()",
     "schedule_failed": "select howdah.schedule_failed('due', howdah.now(), 'broken')",
     "fire": "select howdah.fire('due', %(seen)s, %(ticks)s, %(tick)s, null)",
-    "put_instruction": "select howdah.put_instruction('poller:p', 'job', '{}', 'default', 0, '0', 'instruction', null)",
-    "instructions": "select howdah.instructions('poller:p')",
+    "stand": "select howdah.stand('job', 'default', 0, 'standing')",
+    "instructions": "select howdah.instructions('schedule:due')",
     "limit_queue": "select howdah.limit_queue('limited', 3)",
 }
 # In pg_temp what is searched there first: relations and types. In the schema `mine`, which the caller puts before

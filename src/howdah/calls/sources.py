@@ -126,17 +126,7 @@ def instructions(source: str) -> Call[list[Row]]:
     return Call("instructions", {"source": "text"}, {"source": source}, all_rows)
 
 
-def put_instruction(task: NewTask, source: str) -> Call[int | None]:
-    """None if its key is held."""
-    types = {
-        "source": "text",
-        "kind": "text",
-        "payload": "jsonb",
-        "queue": "text",
-        "priority": "int",
-        "delay": "interval",
-        "key": "text",
-        "step": "text",
-    }
-    args = {name: source if name == "source" else getattr(task, name) for name in types}
-    return Call("put_instruction", types, args, first)
+def stand(task: NewTask) -> Call[None]:
+    """Have the one task of a kind whose tasks never end."""
+    types = {"kind": "text", "queue": "text", "priority": "int", "key": "text"}
+    return Call("stand", types, {name: getattr(task, name) for name in types}, nothing)

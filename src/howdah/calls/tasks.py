@@ -20,6 +20,7 @@ _ENQUEUE = {
     "on_conflict": "text",
     "step": "text",
 }
+_PUT = _ENQUEUE | {"source": "text"}
 _MANY = {
     "kind": "text",
     "payloads": "jsonb",
@@ -45,12 +46,13 @@ class NewTask:
     key: str | None = None
     on_conflict: str = "return"
     step: str | None = None
+    source: str | None = None
 
 
 def enqueue(task: NewTask, *, defaults_known: bool) -> Call[int | None]:
     """`defaults_known`: queue and priority come from the handler's code, so the kind's row is not asked."""
-    args = {name: getattr(task, name) for name in _ENQUEUE}
-    return Call("put" if defaults_known else "enqueue", _ENQUEUE, args, first)
+    types = _PUT if defaults_known else _ENQUEUE
+    return Call("put" if defaults_known else "enqueue", types, {name: getattr(task, name) for name in types}, first)
 
 
 def enqueue_many(task: NewTask, payloads: str) -> Call[list[int]]:

@@ -8,6 +8,7 @@ import inspect
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Literal, TypeVar, cast, overload
 
@@ -74,8 +75,8 @@ class Instructions:
     async def enqueue(self, instruction: Any) -> None:
         """Make its task now, by itself. Raises DuplicateInstruction if there is one, be it that another worker was faster."""
         chosen = options(key=self.key(instruction), on_conflict="skip")
-        new = new_task(self.into.name, self._beginning(instruction), chosen)
-        if await self._caller.run(calls.put_instruction(new, self.source)) is None:
+        new = replace(new_task(self.into.name, self._beginning(instruction), chosen), source=self.source)
+        if await self._caller.run(calls.enqueue(new, defaults_known=True)) is None:
             raise self.duplicate(instruction, "has a task already")
 
     def duplicate(self, instruction: Any, what: str) -> DuplicateInstruction:

@@ -104,7 +104,7 @@ class Worker:
         for queue, most in registry.queue_limits.items():
             await database.run(calls.limit_queue(queue, most))
         for task in registry.standing:
-            await database.run(calls.enqueue(task, defaults_known=True))
+            await database.run(calls.stand(task))
 
     async def _sessions(self, database: Database) -> None:
         """One lease after the other, until it is told to stop."""

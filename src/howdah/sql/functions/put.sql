@@ -8,7 +8,8 @@ create or replace function howdah.put(
   run_at      timestamptz,
   key         text,
   on_conflict text,
-  step        text default null
+  step        text default null,
+  source      text default null
 ) returns bigint
 language plpgsql
 as $$
@@ -35,8 +36,8 @@ begin
   due := howdah.due(put.delay, put.run_at);
 
   if put.key is null then
-    insert into howdah.task (kind, queue, priority, run_at, payload, step)
-    values (put.kind, put.queue, put.priority, due, put.payload, put.step)
+    insert into howdah.task (kind, queue, priority, run_at, payload, step, source)
+    values (put.kind, put.queue, put.priority, due, put.payload, put.step, put.source)
     returning id into new_id;
     return new_id;
   end if;
@@ -46,8 +47,8 @@ begin
     select t.id, t.kind, t.status, t.children > 0 or exists (select from howdah.message m where m.task_id = t.id and m.type = 'eof') as has_family
       into live from howdah.task t where t.key = put.key;
     if not found then
-      insert into howdah.task (kind, queue, priority, run_at, payload, key, step)
-      values (put.kind, put.queue, put.priority, due, put.payload, put.key, put.step)
+      insert into howdah.task (kind, queue, priority, run_at, payload, key, step, source)
+      values (put.kind, put.queue, put.priority, due, put.payload, put.key, put.step, put.source)
       on conflict (key) where key is not null do nothing
       returning id into new_id;
       if found then
@@ -79,5 +80,5 @@ begin
   end loop;
 end
 $$;
-comment on function howdah.put(text, jsonb, text, int, interval, timestamptz, text, text, text) is
+comment on function howdah.put(text, jsonb, text, int, interval, timestamptz, text, text, text, text) is
   'Put a task in its queue with everything given. For programs that know the kind''s defaults; people call enqueue.';
