@@ -171,28 +171,31 @@ class Bound(Generic[P, R, E]):
 
 def newborn(kind: Kind, beginning: Beginning, chosen: Options, *, child: bool = True) -> dict[str, Any]:
     """A task as `howdah.spawn` takes it, all but its id. Raises InvalidOption for options that do not go with it."""
-    if chosen.connection is not None or (child and chosen.on_conflict not in ("return", "raise")):
+    return spawned(new_task(kind.name, beginning, chosen), chosen, message=beginning.message, child=child)
+
+
+def spawned(task: NewTask, chosen: Options, *, message: str | None = None, child: bool) -> dict[str, Any]:
+    """A new task, with the options it was made of, as `howdah.spawn` takes it. Raises InvalidOption."""
+    if child and (chosen.connection is not None or chosen.on_conflict not in ("return", "raise")):
         raise InvalidOption(
             "a child is written in the transaction of its parent, and its key must be free",
             hint="Leave connection= and on_conflict= out",
         )
-    if not child and chosen.on_conflict == "replace":
+    if chosen.connection is not None:
+        raise InvalidOption("ctx.enqueue writes in the transaction of the attempt", hint="Leave connection= out")
+    if chosen.on_conflict == "replace":
         raise InvalidOption(
             "ctx.enqueue does not replace a task", hint='Write on_conflict="skip" or "raise", or use app.enqueue'
         )
-    task = new_task(kind.name, beginning, chosen)
-    row: dict[str, Any] = {
-        "kind": task.kind,
-        "queue": task.queue,
-        "priority": task.priority,
-        "payload": msgspec.Raw(task.payload.encode()),
-    }
+    row: dict[str, Any] = {"kind": task.kind, "payload": msgspec.Raw(task.payload.encode())}
     for name, value in (
+        ("queue", task.queue),
+        ("priority", task.priority),
         ("step", task.step),
         ("key", task.key),
         ("delay", None if task.delay is None else task.delay.total_seconds()),
         ("run_at", task.run_at),
-        ("message", beginning.message and msgspec.Raw(beginning.message.encode())),
+        ("message", message and msgspec.Raw(message.encode())),
         ("on_conflict", None if child or chosen.on_conflict == "raise" else "skip"),
     ):
         if value is not None:

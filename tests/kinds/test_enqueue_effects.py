@@ -219,7 +219,7 @@ WRONG: dict[str, tuple[Callable[[Context, Any], Any], str]] = {
     ),
     "replace, by name": (
         lambda ctx, note: ctx.enqueue_named("elsewhere", {}, key="k", on_conflict="replace"),
-        "replaces no task",
+        "ctx.enqueue does not replace a task",
     ),
 }
 
@@ -362,3 +362,16 @@ async def test_together_with_children_and_messages(app: App, note: Any) -> None:
         assert await app.result(beside, timeout="20s") == ["from nobody;again;", None]
     (child,) = await written(app)
     assert child.parent == hub.id
+
+
+async def test_what_is_not_said_of_a_kind_whose_code_is_elsewhere_is_what_the_kind_says(
+    app: App, enqueues: list[Enqueue], conn: psycopg.Connection
+) -> None:
+    conn.execute(
+        """select howdah.declare('[{"name": "elsewhere", "queue": "far", "priority": 7, "delay": "1 hour"}]', true)"""
+    )
+    enqueues.append(lambda ctx: ctx.enqueue_named("elsewhere", {}, queue="near"))
+    await ends(app, await app.enqueue("writer"))
+    (task,) = await app.tasks(kind="elsewhere")
+    assert (task.queue, task.priority) == ("near", 7)
+    assert task.run_at - task.created_at > timedelta(minutes=59)

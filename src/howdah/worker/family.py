@@ -11,7 +11,7 @@ import msgspec
 
 from howdah import calls
 from howdah.db.line import Line
-from howdah.enqueue import Bound, newborn
+from howdah.enqueue import Bound, newborn, spawned, unknown_task
 from howdah.errors import InvalidOption, InvalidPayload, shown
 from howdah.kinds.registry import Registry
 from howdah.options import Options, check_name, options
@@ -56,26 +56,8 @@ class Family:
         chosen, known = options(**given), self._registry.find(kind)
         if known is not None:
             return newborn(known, known.named(chosen.step, payload), chosen, child=False)
-        if chosen.connection is not None or chosen.on_conflict == "replace":
-            raise InvalidOption(
-                "ctx.enqueue_named writes in the transaction of the attempt, and replaces no task",
-                hint='Leave connection= out, and write on_conflict="skip" or "raise"',
-            )
-        row = _unknown(kind, (), payload)
-        row |= {
-            name: value
-            for name, value in (
-                ("step", chosen.step),
-                ("queue", chosen.queue),
-                ("priority", chosen.priority),
-                ("delay", None if chosen.delay is None else chosen.delay.total_seconds()),
-                ("run_at", chosen.at),
-                ("key", chosen.key),
-                ("on_conflict", None if chosen.on_conflict == "raise" else "skip"),
-            )
-            if value is not None
-        }
-        return row
+        stored = plain_json(dict(payload), check_name(kind, "kind"))
+        return spawned(unknown_task(kind, stored, chosen), chosen, child=False)
 
     def _row(self, kind: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, child: bool) -> dict[str, Any]:
         if isinstance(kind, Bound):

@@ -10,7 +10,8 @@ declare
 begin
   perform howdah.known_step(x.kind, x.step)
      from (select distinct x ->> 'kind' as kind, x ->> 'step' as step
-             from jsonb_array_elements(spawn.families) f, jsonb_array_elements(f -> 'tasks') x where x ->> 'queue' is null) x;
+             from jsonb_array_elements(spawn.families) f, jsonb_array_elements(f -> 'tasks') x
+            where x ->> 'queue' is null or x ->> 'priority' is null or coalesce(x ->> 'delay', x ->> 'run_at') is null) x;
   with child as materialized (
     select (f ->> 'parent')::bigint as parent, x.*, e -> 'message' as message         -- a JSON null is a message too
       from jsonb_array_elements(spawn.families) f
@@ -23,7 +24,8 @@ begin
     select c.id, c.kind, c.step, coalesce(c.queue, k.queue), coalesce(c.priority, k.priority),
            coalesce(c.run_at, clock + make_interval(secs => c.delay), clock + k.delay, clock),
            coalesce(c.payload, '{}'), c.key, c.parent, (c.message is not null)::int, c.source
-      from child c left join lateral howdah.rules(c.kind, c.step) k on c.queue is null
+      from child c left join lateral howdah.rules(c.kind, c.step) k
+             on c.queue is null or c.priority is null or coalesce(c.delay::text, c.run_at::text) is null
      order by c.key, c.id        -- two that spawn the same keys wait for each other in one order
     on conflict (key) where key is not null do nothing
     returning id
