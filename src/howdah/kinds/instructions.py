@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Literal, TypeVar, cast, overload
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -26,8 +26,7 @@ from howdah.kinds.standing import StandingKind
 from howdah.options import check_name, options
 from howdah.outcomes import Transition
 from howdah.poller import Asked, Asking, DuplicateInstruction, ErrorEvent, Poller, TaskEvent, instruction_key
-from howdah.poller.calling import check_function
-from howdah.poller.events import check_event
+from howdah.poller.listeners import Listeners, Listening
 
 R = TypeVar("R")
 log = logging.getLogger("howdah.poller")
@@ -139,11 +138,7 @@ class PollerKind(StandingKind):
         self.poll = poll
         self.instructions = instructions
         self.in_each_worker = each_worker
-        self.listeners: dict[str, list[Callable[[Any], Any]]] = {"task": [], "error": []}
-
-    def on(self, event: Literal["task", "error"], listener: Callable[[Any], Any]) -> None:
-        """Raises InvalidOption."""
-        self.listeners[check_event(event)].append(check_function(listener, "listener", ("event",)))
+        self.listeners = Listeners[Any](asking.name)
 
     # ── polling ──
 
@@ -204,17 +199,9 @@ class PollerKind(StandingKind):
     def tell(self, taken: Sequence[Any], errors: Sequence[Exception]) -> None:
         """Tell the listeners, when it is committed."""
         for error in errors:
-            self._tell("error", ErrorEvent(self.asking.name, error))
+            self.listeners.tell(ErrorEvent(self.asking.name, error))  # the worker has logged it
         for instruction in taken:
-            self._tell("task", TaskEvent(self.asking.name, instruction))
-
-    def _tell(self, event: Literal["task", "error"], told: TaskEvent[Any] | ErrorEvent) -> None:
-        for listener in self.listeners[event]:
-            try:
-                if inspect.isawaitable(waits := listener(told)):
-                    _run_aside(listener, waits)
-            except Exception:
-                log.exception("listener %r of poller %s failed", listener, self.asking.name)
+            self.listeners.tell(TaskEvent(self.asking.name, instruction))
 
     def each_worker(self) -> Poller[Any]:
         """The same as a poller of one process: each worker asks for itself."""
@@ -254,7 +241,7 @@ def _event(errors: Sequence[Exception]) -> str | None:
     return None if not errors else "timeout" if isinstance(errors[0], ending.TimedOut) else "error"
 
 
-class AppPoller:
+class AppPoller(Listening[Any]):
     """What `@app.poller` makes of a function: call it as before, listen to its events."""
 
     def __init__(self, kind: PollerKind) -> None:
@@ -268,44 +255,9 @@ class AppPoller:
         """Call the function itself, here and now."""
         return self.kind.poll(poll)
 
-    @overload
-    def on(self, event: Literal["task"], listener: Callable[[TaskEvent[Any]], R]) -> Callable[[TaskEvent[Any]], R]: ...
-    @overload
-    def on(self, event: Literal["error"], listener: Callable[[ErrorEvent], R]) -> Callable[[ErrorEvent], R]: ...
-    @overload
-    def on(
-        self, event: Literal["task"]
-    ) -> Callable[[Callable[[TaskEvent[Any]], R]], Callable[[TaskEvent[Any]], R]]: ...
-    @overload
-    def on(self, event: Literal["error"]) -> Callable[[Callable[[ErrorEvent], R]], Callable[[ErrorEvent], R]]: ...
-    def on(self, event: Any, listener: Callable[[Any], Any] | None = None) -> Any:
-        """Call `listener` in the worker that polled: "task" brings a TaskEvent for each instruction, when its task is
-        committed, "error" an ErrorEvent. Sync or async; also a decorator. Raises InvalidOption.
-        """
-
-        def add(listener: Callable[[Any], Any]) -> Callable[[Any], Any]:
-            self.kind.on(event, listener)
-            return listener
-
-        check_event(event)
-        return add if listener is None else add(listener)
+    def _listen(self, event: str, listener: Callable[[Any], Any]) -> None:
+        """In the worker that polled: "task" when the task of an instruction is committed."""
+        self.kind.listeners.add(event, listener)
 
     def __repr__(self) -> str:
         return f"<poller {self.name}>"
-
-
-_aside: set[Any] = set()
-
-
-def _run_aside(listener: Any, waits: Any) -> None:
-    """An async listener, to its end."""
-
-    async def finish() -> None:
-        try:
-            await waits
-        except Exception:
-            log.exception("listener %r of a poller failed", listener)
-
-    task = asyncio.get_running_loop().create_task(finish())
-    _aside.add(task)  # or it may be collected while it runs
-    task.add_done_callback(_aside.discard)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
-from typing import Any, Generic, Literal, Self, TypeVar, cast, overload
+from typing import Any, Self, TypeVar, cast
 from weakref import WeakSet
 
 from howdah.backoff import Backoff
 from howdah.durations import Duration, duration
 from howdah.errors import shown
 from howdah.poller.asking import DELAY, Asking, DelayFunction, LimitFunction, PollFunction
-from howdah.poller.calling import called_aside, check_function, finished
+from howdah.poller.calling import called_aside, check_function
 from howdah.poller.errors import InvalidResult, PollerRunning
-from howdah.poller.events import ErrorEvent, TaskEvent, check_event
+from howdah.poller.events import TaskEvent
 from howdah.poller.instructions import instruction_key
+from howdah.poller.listeners import Listeners, Listening
 
 log = logging.getLogger("howdah.poller")
 
@@ -34,7 +34,7 @@ _inner: WeakSet[asyncio.Task[Any]] = WeakSet()
 _inner_stoppers: WeakSet[asyncio.Task[Any]] = WeakSet()
 
 
-class Poller(Generic[T]):
+class Poller(Listening[T]):
     """Asks `poll` for instructions while fewer than `concurrency` are live, and tells each one to its listeners.
 
     name         names it in events and logs
@@ -82,9 +82,8 @@ class Poller(Generic[T]):
         self.attempt = 0
         self._poll: PollFunction[T] = check_function(poll, "poll", ("poll",))
         self._active: ActiveFunction[T] | None = None if active is None else check_function(active, "active")
-        self._listeners: dict[str, list[Callable[[Any], Any]]] = {"task": [], "error": []}
+        self._listeners = Listeners[T](name, began=_inner.add, ended=self._listener_ended)
         self._loop: asyncio.Task[None] | None = None
-        self._at_work: dict[asyncio.Task[None], TaskEvent[T] | ErrorEvent] = {}  # the async listeners that run
         self._stopping = False
         self._is_full = False
         self._bell = asyncio.Event()
@@ -97,31 +96,8 @@ class Poller(Generic[T]):
     def running(self) -> bool:
         return self._loop is not None and not self._loop.done()
 
-    # ── listeners ──
-
-    @overload
-    def on(self, event: Literal["task"], listener: Callable[[TaskEvent[T]], R]) -> Callable[[TaskEvent[T]], R]: ...
-    @overload
-    def on(self, event: Literal["error"], listener: Callable[[ErrorEvent], R]) -> Callable[[ErrorEvent], R]: ...
-    @overload
-    def on(self, event: Literal["task"]) -> Callable[[Callable[[TaskEvent[T]], R]], Callable[[TaskEvent[T]], R]]: ...
-    @overload
-    def on(self, event: Literal["error"]) -> Callable[[Callable[[ErrorEvent], R]], Callable[[ErrorEvent], R]]: ...
-    def on(self, event: str, listener: Callable[[Any], Any] | None = None) -> Any:
-        """Call `listener` for every event of this name, in the order they were given; returns it. Also a decorator.
-
-        "task" brings a TaskEvent for each instruction, "error" an ErrorEvent for what went wrong; without a listener for
-        errors they are logged as `howdah.poller`. A sync listener runs on the loop: keep it short. An async one runs as a
-        task of the poller. One that raises is an error event, one for errors that raises is logged.
-        Raises InvalidOption for another name, and for what cannot be called with one event.
-        """
-        listeners = self._listeners[check_event(event)]
-
-        def add(listener: Callable[[Any], Any]) -> Callable[[Any], Any]:
-            listeners.append(check_function(listener, "listener", ("event",)))
-            return listener
-
-        return add if listener is None else add(listener)
+    def _listen(self, event: str, listener: Callable[[Any], Any]) -> None:
+        self._listeners.add(event, listener)
 
     # ── running ──
 
@@ -186,11 +162,11 @@ class Poller(Generic[T]):
                 await self._ask(active)
         except Exception as error:
             self.attempt += 1
-            self._tell_error(error)
+            self._listeners.tell_error(error)
         try:
             return (await self.asking.delay_after(self.attempt)).total_seconds()
         except Exception as error:
-            self._tell_error(error)
+            self._listeners.tell_error(error)
             return _REST_WITHOUT_DELAY
 
     async def _run(self) -> None:
@@ -199,7 +175,7 @@ class Poller(Generic[T]):
                 await self._rest(await self.turn())
         finally:
             if not self._stopping:  # Cancelled from outside, as at the end of asyncio.run: nothing stays behind.
-                for listener in self._at_work:
+                for listener in self._listeners.at_work:
                     listener.cancel()
 
     async def _rest(self, seconds: float) -> None:
@@ -211,7 +187,7 @@ class Poller(Generic[T]):
 
     async def _live(self) -> Sequence[T]:
         if self._active is None:
-            doing = [event.instruction for event in self._at_work.values() if isinstance(event, TaskEvent)]
+            doing = [event.instruction for event in self._listeners.at_work.values() if isinstance(event, TaskEvent)]
             return list({instruction_key(instruction): instruction for instruction in doing}.values())
         active: Any = await called_aside(f"the active function of poller {self.name!r}", self._active)
         if not isinstance(active, (list, tuple)):
@@ -225,50 +201,17 @@ class Poller(Generic[T]):
         asked = await self.asking.ask(self._poll, active, self.attempt)
         self.attempt = 0 if asked.instructions else self.attempt + 1
         for error in asked.errors:
-            self._tell_error(error)
+            self._listeners.tell_error(error)
         for instruction in asked.instructions:
-            self._tell(TaskEvent(self.name, instruction))
+            self._listeners.tell(TaskEvent(self.name, instruction))
 
-    # ── telling ──
-
-    def _tell_error(self, error: Exception) -> None:
-        if not self._listeners["error"]:
-            log.error("poller %s: %s", self.name, error, exc_info=error)
-        self._tell(ErrorEvent(self.name, error))
-
-    def _tell(self, event: TaskEvent[T] | ErrorEvent) -> None:
-        for listener in self._listeners["task" if isinstance(event, TaskEvent) else "error"]:
-            try:
-                result = listener(event)
-            except Exception as error:
-                self._listener_failed(event, error)
-            else:
-                if inspect.isawaitable(result):
-                    task = asyncio.create_task(self._finish(result, event))
-                    self._at_work[task] = event
-                    _inner.add(task)
-                    task.add_done_callback(self._listener_ended)
-
-    async def _finish(self, result: Awaitable[Any], event: TaskEvent[T] | ErrorEvent) -> None:
-        try:
-            await finished(f"a listener of poller {self.name!r}", result)
-        except Exception as error:
-            self._listener_failed(event, error)
-
-    def _listener_ended(self, task: asyncio.Task[None]) -> None:
-        del self._at_work[task]
+    def _listener_ended(self) -> None:
         if self._is_full and self._active is None:
             self._bell.set()
 
-    def _listener_failed(self, event: TaskEvent[T] | ErrorEvent, error: Exception) -> None:
-        if isinstance(event, TaskEvent):
-            self._tell_error(error)
-        else:  # Telling it as an error again would never end.
-            log.error("a listener for errors of poller %s failed: %s", self.name, error, exc_info=error)
-
     def _waited_for(self, me: asyncio.Task[Any]) -> set[asyncio.Task[Any]]:
         """What still runs, as far as this stopper waits for it."""
-        tasks = {task for task in (self._loop, *self._at_work) if task is not None and not task.done()}
+        tasks = {task for task in (self._loop, *self._listeners.at_work) if task is not None and not task.done()}
         return tasks - set(_inner_stoppers) if me in _inner else tasks
 
     def __repr__(self) -> str:

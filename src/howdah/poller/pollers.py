@@ -5,19 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, overload
+from typing import Any, Self, TypeVar
 
 from howdah.durations import Duration, optional_duration
 from howdah.errors import InvalidOption, shown
-from howdah.poller.calling import check_function
 from howdah.poller.errors import PollerRunning
-from howdah.poller.events import ErrorEvent, TaskEvent, check_event
+from howdah.poller.listeners import Listening
 from howdah.poller.poller import Poller
 
 R = TypeVar("R")
 
 
-class Pollers:
+class Pollers(Listening[Any]):
     """Pollers that start and stop together. Raises InvalidOption for two of one name.
 
     >>> nothing = lambda poll: []
@@ -47,27 +46,11 @@ class Pollers:
         for event, listener in self._listeners:
             poller.on(event, listener)
 
-    @overload
-    def on(self, event: Literal["task"], listener: Callable[[TaskEvent[Any]], R]) -> Callable[[TaskEvent[Any]], R]: ...
-    @overload
-    def on(self, event: Literal["error"], listener: Callable[[ErrorEvent], R]) -> Callable[[ErrorEvent], R]: ...
-    @overload
-    def on(
-        self, event: Literal["task"]
-    ) -> Callable[[Callable[[TaskEvent[Any]], R]], Callable[[TaskEvent[Any]], R]]: ...
-    @overload
-    def on(self, event: Literal["error"]) -> Callable[[Callable[[ErrorEvent], R]], Callable[[ErrorEvent], R]]: ...
-    def on(self, event: str, listener: Callable[[Any], Any] | None = None) -> Any:
-        """As `Poller.on`, for all of them, also those added later."""
-        check_event(event)
-
-        def add(listener: Callable[[Any], Any]) -> Callable[[Any], Any]:
-            self._listeners.append((event, check_function(listener, "listener", ("event",))))
-            for poller in self._pollers.values():
-                poller.on(event, listener)  # pyright: ignore[reportCallIssue, reportArgumentType]
-            return listener
-
-        return add if listener is None else add(listener)
+    def _listen(self, event: str, listener: Callable[[Any], Any]) -> None:
+        """To all of them, also those added later."""
+        self._listeners.append((event, listener))
+        for poller in self._pollers.values():
+            poller.on(event, listener)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
     async def start(self) -> None:
         """Start all. Raises PollerRunning, with none started, if one of them runs already."""
