@@ -131,6 +131,9 @@ def test_a_mistake_is_named_and_nothing_is_made(
 # ── schedules ──
 
 
+NOBODY = "no live worker knows welcome"
+
+
 def test_schedules_lists_them_by_name(howdah: Shell) -> None:
     howdah("schedule", *NIGHTLY)
     howdah("pause-schedule", "yearly", "--reason", "holidays")
@@ -138,7 +141,7 @@ def test_schedules_lists_them_by_name(howdah: Shell) -> None:
     assert done.code == 0
     assert done.out.splitlines()[0].split("\t") == ["name", "state", "kind", "when", "next", "last", "fired", "note"]
     nightly, yearly = done.lines
-    assert nightly == ["nightly", "active", "welcome", "0 3 * * * Europe/Riga", "", "", "0", ""]
+    assert nightly == ["nightly", "active", "welcome", "0 3 * * * Europe/Riga", "", "", "0", NOBODY]
     assert yearly[:3] == ["yearly", "paused", "welcome"]
     assert yearly[4] == "", "a paused one has no next tick"
     assert re.fullmatch(r"by \w+: holidays", yearly[-1])

@@ -558,3 +558,13 @@ async def test_summer_time_from_the_clock_to_the_handler(
     async with app.worker():
         await until(lambda: sum(len(found) for found in seen.values()) >= count, "all to run")
     assert {name: [f"{tick:%H:%M}" for tick in sorted(found)] for name, found in seen.items()} == expected
+
+
+async def test_it_is_said_whether_anybody_would_run_its_tasks(app: App) -> None:
+    @app.cron("@yearly")
+    @app.task(name="rare")
+    async def rare() -> None: ...
+
+    async with app.worker():
+        assert [row["served"] for row in await app.schedules()] == [True]
+    assert [row["served"] for row in await app.schedules()] == [False]

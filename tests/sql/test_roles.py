@@ -68,7 +68,7 @@ TABLES: dict[str, set[str]] = {
         "tasks SELECT (attempt, children, claimed_at, created_at, epoch, finished_at, id, inbox_seq, key, kind, lost, parent,"
         " priority, queue, run_at, source, status, step, tick, worker)",
         "schedules SELECT (after, anchor, created_at, cron, declared, ends_at, every, fired, jitter, kind, last_task, last_tick, missed,"
-        " name, next_at, overlap, paused_at, paused_by, priority, queue, retired_at, skipped, starts_at, state, step, timezone,"
+        " name, next_at, overlap, paused_at, paused_by, priority, queue, retired_at, served, skipped, starts_at, state, step, timezone,"
         " updated_at)",
         "message SELECT (id, sender, sent_at, task_id, type)",
         "event SELECT (actor, at, attempt, epoch, id, kind, step, task_id, type, worker)",

@@ -35,7 +35,9 @@ def _note(row: Row) -> str:
         return row["error"]
     if row["state"] == "paused":
         return f"by {row['paused_by']}: {row['reason'] or 'no reason given'}"
-    return f"{row['skipped']:,} skipped" if row["skipped"] else ""
+    skipped = f"{row['skipped']:,} skipped" if row["skipped"] else ""
+    nobody = f"no live worker knows {row['kind']}" if row["state"] == "active" and not row["served"] else ""
+    return "; ".join(part for part in (nobody, skipped) if part)
 
 
 _COLUMNS = (

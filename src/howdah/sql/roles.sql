@@ -82,7 +82,7 @@ begin
   grant select (id, kind, queue, status, step, key, priority, attempt, lost, run_at, created_at, claimed_at, finished_at, worker, epoch, parent, children, inbox_seq, source, tick)
      on howdah.tasks to howdah_viewer;
   grant select (name, state, kind, step, cron, every, timezone, next_at, last_tick, last_task, fired, skipped, missed, overlap, jitter,
-                starts_at, ends_at, anchor, queue, priority, declared, paused_at, paused_by, retired_at, after, created_at, updated_at)
+                starts_at, ends_at, anchor, queue, priority, declared, paused_at, paused_by, retired_at, after, created_at, updated_at, served)
      on howdah.schedules to howdah_viewer;
   grant select (task_id, id, sender, type, sent_at) on howdah.message to howdah_viewer;
   grant select (id, at, task_id, type, kind, step, attempt, epoch, worker, actor) on howdah.event to howdah_viewer;
