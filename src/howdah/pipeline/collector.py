@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -169,15 +170,8 @@ class CollectStep(StageStep):
         super().__init__(step.pipeline, step.place, step.stage)
         self.collector = collector
         # A group whose task has just ended gets another one: that is no failure of the event.
-        retry = self.defaults.retry
-        again = Retry(
-            retry.retries,
-            delay=retry.delay,
-            factor=retry.factor,
-            max=retry.max,
-            jitter=retry.backoff.jitter,
-            rules={TaskNotFound: Retry(20, delay="10ms")},
-        )
+        again = copy(self.defaults.retry)
+        again.rules = again.rules | {TaskNotFound: Retry(20, delay="10ms")}
         self.defaults = replace(self.defaults, retry=again)
 
     async def work(self, task: ClaimedTask, event: Event, ctx: Context) -> Transition:

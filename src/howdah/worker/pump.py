@@ -355,15 +355,23 @@ class Pump(Service):
         if task.tick is not None and transition.to != "queued":
             self.scheduled()
         if transition.error is not None:
-            level = logging.ERROR if transition.to == "failed" else logging.WARNING
-            what = "parked" if transition.to == "failed" else f"again in {in_words(transition.delay or 0)}"
-            said = transition.error.partition("\n")[0]
-            log.log(level, "task %d (%s) failed at attempt %d, %s: %s", task.id, task.kind, task.attempt, what, said)
+            self._log_error(task, transition)
         if self._house.listeners:
             event = AttemptEnded(
                 task.id, task.kind, task.queue, task.attempt, transition.to, attempt.seconds, transition.error
             )
             tell(self._house.listeners, event)
+
+    def _log_error(self, task: ClaimedTask, transition: Transition) -> None:
+        said, again = transition.error.partition("\n")[0] if transition.error else "", in_words(transition.delay or 0)
+        if transition.event == "error":  # of a task that never ends: no attempt has failed
+            log.warning("task %d (%s) goes on in %s after an error: %s", task.id, task.kind, again, said)
+        elif transition.to == "failed":
+            log.error("task %d (%s) failed at attempt %d, parked: %s", task.id, task.kind, task.attempt, said)
+        else:
+            log.warning(
+                "task %d (%s) failed at attempt %d, again in %s: %s", task.id, task.kind, task.attempt, again, said
+            )
 
     def _tell_stale(self, attempt: Attempt) -> None:
         task = attempt.task
