@@ -26,6 +26,7 @@ SMALL = 500  # files; fewer are slowed down to last about …
 SMALL_LASTS = 5.0  # … so many seconds
 LONGEST_PACE = 0.5
 PATIENCE = 60.0  # seconds in which at least one file must end
+_SAME = 4  # looks at a frozen worker that must agree on what it holds
 
 Row = dict[str, Any]
 Connection = AsyncConnection[Row]
@@ -158,11 +159,13 @@ async def _kill_one(conn: Connection, run: str, fleet: Fleet, screen: Screen) ->
     # Frozen first, so that what is counted is what dies; what was on its way to the database arrives meanwhile.
     pid = busiest["pid"]
     fleet.freeze(pid)
-    before = -1
-    while before != busiest["held"]:
-        before = busiest["held"]
+    looks = [-1]
+    while len(set(looks[-_SAME:])) > 1 or len(looks) <= _SAME:
         await asyncio.sleep(0.05)
+        # Behind whatever settles for this worker just now: that holds its row.
+        await conn.execute("select from howdah.worker where pid = %s for update", [pid])
         busiest = await _held(conn, [pid])
+        looks.append(busiest["held"])
     if not busiest["held"]:
         fleet.thaw(pid)
         return 0
