@@ -57,7 +57,7 @@ class Actor(Bound[..., Any, Task[Any]], Generic[S]):
 
     @overload
     def using(
-        self, *, on_conflict: Literal["return", "raise", "replace"] = "return", **given: Unpack[Given]
+        self, *, on_conflict: Literal["return", "raise", "replace", "merge"] | None = None, **given: Unpack[Given]
     ) -> Bound[..., Any, Task[Any]]: ...
     @overload
     def using(self, *, on_conflict: OnConflict, **given: Unpack[Given]) -> Bound[..., Any, Task[Any] | None]: ...

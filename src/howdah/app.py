@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, Never, TypeVar, Unpack, overload
 
 from howdah.actor import Actor, RegisterActor
-from howdah.backoff import Backoff, Retry
+from howdah.backoff import Backoff
 from howdah.client import Client
 from howdah.decorator import Decorator
 from howdah.durations import Duration
@@ -18,10 +17,10 @@ from howdah.kinds.actor import ActorKind
 from howdah.kinds.function import FunctionKind
 from howdah.kinds.instructions import AppPoller, Instructions, PollerKind
 from howdah.kinds.machine import MachineKind
-from howdah.kinds.registry import Defaults, Executor
+from howdah.kinds.registry import Defaults, Executor, OnConflict
 from howdah.kinds.schedule import Schedule, When, kind_of
 from howdah.machine import Machine
-from howdah.options import Given, OnConflict, Options, check_name, defaults, options
+from howdah.options import Given, KindOptions, Options, check_name, defaults, options
 from howdah.payload import DEFAULT_MAX_BYTES
 from howdah.poller.asking import DELAY, Asking, DelayFunction, LimitFunction, PollFunction
 from howdah.poller.calling import check_function
@@ -53,6 +52,7 @@ class App(Client):
     ) -> None:
         super().__init__(dsn, home=home, max_payload=max_payload)
         self.listeners: list[Listener] = []
+        self.base = Defaults()  # what kinds have that say nothing else
 
     async def __aenter__(self) -> App:
         await self.database()
@@ -72,26 +72,30 @@ class App(Client):
         self,
         *misplaced: Never,
         name: str | None = None,
-        queue: str = "default",
-        priority: int = 0,
-        delay: Duration = 0,
-        retry: Retry | int | None = None,
-        timeout: Duration | None = None,
-        max_lost: int = 3,
-        keep: Duration | None = timedelta(days=7),
         executor: Executor | None = None,
         transactional: bool = False,
+        **said: Unpack[KindOptions],
     ) -> Decorator:
         """Register a function as a kind of task.
 
         name           its kind; without it the name of the function
-        queue          the lane its tasks wait in
-        priority       higher first
+        queue          the lane its tasks wait in; "default"
+        priority       higher first; 0
         delay          how long a new task waits
         retry          a Retry, or how many retries; without it Retry(5)
         timeout        the time limit of one attempt
-        max_lost       how many attempts may end with their worker's death before the task is parked
-        keep           how long an ended task stays in the archive; None: nothing of it is kept, not even its result
+        max_lost       how many attempts may end with their worker's death before the task is parked; 3
+        keep           how long an ended task stays in the archive; None: nothing of it is kept, not even its result; "7d"
+        group          the groups its tasks belong to, whose limits hold for them (see `limit`): "SES", ["SES",
+                       "tenant:{tenant_id}"]; {name} stands for a field of the payload
+        cost           how much one start counts against the rates of its groups; 1
+        key            template of its tasks' key, unique among live tasks: "welcome:{user_id}"
+        unique_for     how long a key stays taken, also when its task has ended: "1h", or "forever"
+        on_conflict    what an enqueue does whose key is taken: "return", "raise", "skip", "replace", "merge"
+        start_before   how long after its enqueue a task may begin at the latest
+        finish_before  … and end at the latest
+        late           what becomes of one that is late: "drop" it as cancelled, "park" it as failed, "run" it all the same
+        warn, alarm    from where on its health is yellow, and red: {"wait": "5m", "retries": 3, "failed": 1}
         executor       "loop" (async functions), "thread" (plain ones), "process" (CPU work, killed on
                        timeout and on cancellation; no ctx.on_commit there)
         transactional  run the handler inside the transaction that ends it, as ctx.connection
@@ -105,28 +109,19 @@ class App(Client):
             )
         if not isinstance(transactional, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidOption(f"transactional must be True or False, not {shown(transactional)}")
-        said = defaults(
-            Defaults(),
-            queue=queue,
-            priority=priority,
-            delay=delay,
-            retry=retry,
-            max_lost=max_lost,
-            timeout=timeout,
-            keep=keep,
-        )
-        chosen = None if name is None else check_name(name, "name")
+        chosen = defaults(self.base, **said)
+        called = None if name is None else check_name(name, "name")
 
         def register(function: Callable[..., Any]) -> TaskFunction[..., Any]:
             own = getattr(function, "__name__", "<nameless>")
             if not callable(function):  # pyright: ignore[reportUnnecessaryComparison]
                 raise InvalidOption(f"@app.task() is for functions, not {shown(function)}")
-            if chosen is None and not own.isidentifier():
+            if called is None and not own.isidentifier():
                 raise InvalidOption(f"{shown(function)} has no name to be known by", hint="Write @app.task(name=…)")
             kind: FunctionKind[..., Any] = FunctionKind(
                 function,
-                name=chosen or check_name(own, "name"),
-                defaults=said,
+                name=called or check_name(own, "name"),
+                defaults=chosen,
                 executor=executor,
                 transactional=transactional,
                 max_payload=self.max_payload,
@@ -139,14 +134,7 @@ class App(Client):
     def machine(
         self,
         name: str,
-        *,
-        queue: str = "default",
-        priority: int = 0,
-        delay: Duration = 0,
-        retry: Retry | int | None = None,
-        timeout: Duration | None = None,
-        max_lost: int = 3,
-        keep: Duration | None = timedelta(days=7),
+        **said: Unpack[KindOptions],
     ) -> Machine:
         """Register a state machine: a kind whose tasks go from step to step. `@machine.step` adds the steps.
 
@@ -163,17 +151,8 @@ class App(Client):
         ...         print("Hello,", self.name)
         >>> await greeter.enqueue(SayHello("you"))         # doctest: +SKIP
         """
-        said = defaults(
-            Defaults(),
-            queue=queue,
-            priority=priority,
-            delay=delay,
-            retry=retry,
-            max_lost=max_lost,
-            timeout=timeout,
-            keep=keep,
-        )
-        kind = MachineKind(check_name(name, "name"), defaults=said, max_payload=self.max_payload)
+        chosen = defaults(self.base, **said)
+        kind = MachineKind(check_name(name, "name"), defaults=chosen, max_payload=self.max_payload)
         self.registry.add(kind)
         return Machine(self, kind)
 
@@ -182,14 +161,8 @@ class App(Client):
         name: str | None = None,
         *,
         inbox: Any = None,
-        queue: str = "default",
-        priority: int = 0,
-        delay: Duration = 0,
-        retry: Retry | int | None = None,
-        timeout: Duration | None = None,
-        max_lost: int = 3,
-        keep: Duration | None = timedelta(days=7),
         executor: Executor | None = None,
+        **said: Unpack[KindOptions],
     ) -> RegisterActor:
         """Register a dataclass, msgspec struct or pydantic model as an actor: its fields are the state.
 
@@ -211,16 +184,7 @@ class App(Client):
         """
         if isinstance(name, type):
             raise InvalidOption("@app.actor takes options", hint="Write @app.actor() above the class")
-        said = defaults(
-            Defaults(),
-            queue=queue,
-            priority=priority,
-            delay=delay,
-            retry=retry,
-            max_lost=max_lost,
-            timeout=timeout,
-            keep=keep,
-        )
+        chosen = defaults(self.base, **said)
 
         def register(cls: Any) -> Actor[Any]:
             if not isinstance(cls, type):
@@ -228,7 +192,7 @@ class App(Client):
             kind = ActorKind(
                 cls,
                 name=check_name(cls.__name__ if name is None else name, "name"),
-                defaults=said,
+                defaults=chosen,
                 inbox=inbox,
                 executor=executor,
                 max_payload=self.max_payload,
@@ -332,7 +296,7 @@ class App(Client):
 
     @overload
     def using(
-        self, *, on_conflict: Literal["return", "raise", "replace"] = "return", **given: Unpack[Given]
+        self, *, on_conflict: Literal["return", "raise", "replace", "merge"] | None = None, **given: Unpack[Given]
     ) -> ByName[Task[Any]]: ...
     @overload
     def using(self, *, on_conflict: OnConflict, **given: Unpack[Given]) -> ByName[Task[Any] | None]: ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from datetime import datetime, timedelta
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -24,10 +25,11 @@ import msgspec
 from howdah import calls
 from howdah.calls import Call, NewTask
 from howdah.errors import InvalidOption, InvalidPayload, UnknownKind, shown
-from howdah.kinds.registry import Beginning, Kind
-from howdah.options import Given, OnConflict, Options, check_name, options
+from howdah.kinds.registry import Beginning, Kind, OnConflict
+from howdah.options import Given, Options, check_name, options
 from howdah.payload import plain_json
 from howdah.task import Task
+from howdah.templates import filled, filled_groups
 
 if sys.version_info >= (3, 13):
     from typing import TypeVar
@@ -50,26 +52,42 @@ Item = tuple[Any, ...] | Mapping[str, Any]
 
 
 def new_task(kind: str, beginning: Beginning, chosen: Options) -> NewTask:
-    """The task as its handler's code begins it."""
+    """The task as its handler's code begins it. Raises InvalidOption, InvalidPayload."""
     if chosen.step not in (None, beginning.step):
         begins = "has no steps" if beginning.step is None else f"begins at {beginning.step}"
         raise InvalidOption(f"{kind}: step={chosen.step!r:.80} was given, and it {begins}", hint="Leave step out")
     defaults = beginning.defaults
-    return NewTask(
-        kind,
-        beginning.payload,
-        queue=chosen.queue if chosen.queue is not None else defaults.queue,
-        priority=chosen.priority if chosen.priority is not None else defaults.priority,
+    filled_in = Options(
         delay=chosen.delay if chosen.delay is not None or chosen.at is not None else defaults.delay,
-        run_at=chosen.at,
-        key=chosen.key,
-        on_conflict=chosen.on_conflict,
+        at=chosen.at,
+        queue=_first(chosen.queue, defaults.queue),
+        priority=_first(chosen.priority, defaults.priority),
+        key=_first(chosen.key, defaults.key),
+        on_conflict=_first(chosen.on_conflict, defaults.on_conflict),
         step=beginning.step,
+        group=_first(chosen.group, defaults.groups),
+        cost=_first(chosen.cost, defaults.cost),
+        unique_for=_first(chosen.unique_for, defaults.unique_for),
+        start_before=_first(chosen.start_before, defaults.start_before),
+        finish_before=_first(chosen.finish_before, defaults.finish_before),
+        late=_first(chosen.late, defaults.late),
     )
+    return _written(kind, beginning.payload, filled_in)
 
 
 def unknown_task(kind: str, payload: str, chosen: Options) -> NewTask:
     """The task of a kind whose code is not here: what is not chosen is left to the database."""
+    return _written(kind, payload, chosen)
+
+
+def _first(chosen: Any, default: Any) -> Any:
+    return default if chosen is None else chosen
+
+
+def _written(kind: str, payload: str, chosen: Options) -> NewTask:
+    ends = chosen.start_before, chosen.finish_before
+    moments = [each if isinstance(each, datetime) else None for each in ends]
+    lengths = [each if isinstance(each, timedelta) else None for each in ends]
     return NewTask(
         kind,
         payload,
@@ -77,9 +95,17 @@ def unknown_task(kind: str, payload: str, chosen: Options) -> NewTask:
         priority=chosen.priority,
         delay=chosen.delay,
         run_at=chosen.at,
-        key=chosen.key,
+        key=filled(chosen.key, payload, "key"),
         on_conflict=chosen.on_conflict,
         step=chosen.step,
+        groups=filled_groups(chosen.group, payload) if chosen.group else None if chosen.group is None else [],
+        cost=chosen.cost,
+        start_before=moments[0],
+        finish_before=moments[1],
+        start_within=lengths[0],
+        finish_within=lengths[1],
+        late=chosen.late if ends != (None, None) else None,
+        unique_for=chosen.unique_for,
     )
 
 
@@ -171,21 +197,24 @@ class Bound(Generic[P, R, E]):
 
 def newborn(kind: Kind, beginning: Beginning, chosen: Options, *, child: bool = True) -> dict[str, Any]:
     """A task as `howdah.spawn` takes it, all but its id. Raises InvalidOption for options that do not go with it."""
-    return spawned(new_task(kind.name, beginning, chosen), chosen, message=beginning.message, child=child)
+    return spawned(new_task(kind.name, beginning, chosen), chosen, message=beginning.message, child=child, known=True)
 
 
-def spawned(task: NewTask, chosen: Options, *, message: str | None = None, child: bool) -> dict[str, Any]:
+def spawned(
+    task: NewTask, chosen: Options, *, message: str | None = None, child: bool, known: bool = False
+) -> dict[str, Any]:
     """A new task, with the options it was made of, as `howdah.spawn` takes it. Raises InvalidOption."""
-    if child and (chosen.connection is not None or chosen.on_conflict not in ("return", "raise")):
+    if child and (chosen.connection is not None or chosen.on_conflict not in (None, "return", "raise")):
         raise InvalidOption(
             "a child is written in the transaction of its parent, and its key must be free",
             hint="Leave connection= and on_conflict= out",
         )
     if chosen.connection is not None:
         raise InvalidOption("ctx.enqueue writes in the transaction of the attempt", hint="Leave connection= out")
-    if chosen.on_conflict == "replace":
+    if chosen.on_conflict in ("replace", "merge"):
         raise InvalidOption(
-            "ctx.enqueue does not replace a task", hint='Write on_conflict="skip" or "raise", or use app.enqueue'
+            f"ctx.enqueue does not {chosen.on_conflict} a task",
+            hint='Write on_conflict="skip" or "raise", or use app.enqueue',
         )
     row: dict[str, Any] = {"kind": task.kind, "payload": msgspec.Raw(task.payload.encode())}
     for name, value in (
@@ -197,6 +226,14 @@ def spawned(task: NewTask, chosen: Options, *, message: str | None = None, child
         ("run_at", task.run_at),
         ("message", message and msgspec.Raw(message.encode())),
         ("on_conflict", None if child or chosen.on_conflict == "raise" else "skip"),
+        ("known", known or None),
+        ("groups", task.groups),
+        ("cost", task.cost),
+        ("start_before", task.start_before),
+        ("finish_before", task.finish_before),
+        ("start_within", None if task.start_within is None else task.start_within.total_seconds()),
+        ("finish_within", None if task.finish_within is None else task.finish_within.total_seconds()),
+        ("late", task.late),
     ):
         if value is not None:
             row[name] = value
@@ -230,7 +267,7 @@ class TaskFunction(Bound[P, R, Task[R]], Generic[P, R, F]):
 
     @overload
     def using(
-        self, *, on_conflict: Literal["return", "raise", "replace"] = "return", **given: Unpack[Given]
+        self, *, on_conflict: Literal["return", "raise", "replace", "merge"] | None = None, **given: Unpack[Given]
     ) -> Bound[P, R, Task[R]]: ...
     @overload
     def using(self, *, on_conflict: OnConflict, **given: Unpack[Given]) -> Bound[P, R, Task[R] | None]: ...
@@ -284,7 +321,7 @@ if TYPE_CHECKING:
 
         @overload
         def using(
-            self, *, on_conflict: Literal["return", "raise", "replace"] = "return", **given: Unpack[Given]
+            self, *, on_conflict: Literal["return", "raise", "replace", "merge"] | None = None, **given: Unpack[Given]
         ) -> ContextLastBound[R, Task[R], *Ts]: ...
         @overload
         def using(

@@ -13,8 +13,8 @@ from howdah.enqueue import Bound
 from howdah.errors import InvalidOption, InvalidPayload, shown
 from howdah.graph import Graph
 from howdah.kinds.machine import MachineKind, Step
-from howdah.kinds.registry import Executor
-from howdah.options import Given, OnConflict, Options, check_name, defaults, options
+from howdah.kinds.registry import Executor, OnConflict
+from howdah.options import Given, Options, check_name, defaults, options
 from howdah.task import Task
 
 
@@ -138,7 +138,7 @@ class Machine(BoundMachine[Task[Any]]):
 
     @overload
     def using(
-        self, *, on_conflict: Literal["return", "raise", "replace"] = "return", **given: Unpack[Given]
+        self, *, on_conflict: Literal["return", "raise", "replace", "merge"] | None = None, **given: Unpack[Given]
     ) -> BoundMachine[Task[Any]]: ...
     @overload
     def using(self, *, on_conflict: OnConflict, **given: Unpack[Given]) -> BoundMachine[Task[Any] | None]: ...

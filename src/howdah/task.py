@@ -45,6 +45,11 @@ class TaskInfo:
     inbox_seq: int
     source: str | None
     tick: datetime | None
+    groups: list[str] | None = None
+    cost: float | None = None
+    start_before: datetime | None = None
+    finish_before: datetime | None = None
+    late: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ FUNCTIONS: dict[str, set[str]] = {
 }
 _EVERYBODY = {f"{name} SELECT" for name in ("migration", "installed", "queues", "workers", "kind")}
 _PUT = {
-    "task INSERT (id, kind, payload, priority, queue, run_at, step)",
+    "task INSERT (cost, finish_before, groups, id, kind, late, payload, priority, queue, run_at, start_before, step)",
     "task SELECT (id)",
     "task_id_seq USAGE",
     "tasks SELECT",
@@ -65,8 +65,8 @@ TABLES: dict[str, set[str]] = {
     "howdah_worker": _EVERYBODY | _PUT,
     "howdah_viewer": _EVERYBODY
     | {
-        "tasks SELECT (attempt, children, claimed_at, created_at, epoch, finished_at, id, inbox_seq, key, kind, lost, parent,"
-        " priority, queue, run_at, source, status, step, tick, worker)",
+        "tasks SELECT (attempt, children, claimed_at, cost, created_at, epoch, finish_before, finished_at, groups, id,"
+        " inbox_seq, key, kind, late, lost, parent, priority, queue, run_at, source, start_before, status, step, tick, worker)",
         "schedules SELECT (after, anchor, created_at, cron, declared, ends_at, every, fired, jitter, kind, last_task, last_tick, missed,"
         " name, next_at, overlap, paused_at, paused_by, priority, queue, retired_at, served, skipped, starts_at, state, step, timezone,"
         " updated_at)",

@@ -19,6 +19,14 @@ _ENQUEUE = {
     "key": "text",
     "on_conflict": "text",
     "step": "text",
+    "groups": "text[]",
+    "cost": "double precision",
+    "start_before": "timestamptz",
+    "finish_before": "timestamptz",
+    "start_within": "interval",
+    "finish_within": "interval",
+    "late": "text",
+    "unique_for": "interval",
 }
 _PUT = _ENQUEUE | {"source": "text"}
 _MANY = {
@@ -29,6 +37,13 @@ _MANY = {
     "delay": "interval",
     "run_at": "timestamptz",
     "step": "text",
+    "groups": "text[]",
+    "cost": "double precision",
+    "start_before": "timestamptz",
+    "finish_before": "timestamptz",
+    "start_within": "interval",
+    "finish_within": "interval",
+    "late": "text",
 }
 _ID = {"id": "bigint"}
 
@@ -44,9 +59,17 @@ class NewTask:
     delay: timedelta | None = None
     run_at: datetime | None = None
     key: str | None = None
-    on_conflict: str = "return"
+    on_conflict: str | None = "return"
     step: str | None = None
     source: str | None = None
+    groups: list[str] | None = None
+    cost: float | None = None
+    start_before: datetime | None = None
+    finish_before: datetime | None = None
+    start_within: timedelta | None = None
+    finish_within: timedelta | None = None
+    late: str | None = None
+    unique_for: timedelta | None = None
 
 
 def enqueue(task: NewTask, *, defaults_known: bool) -> Call[int | None]:

@@ -153,6 +153,7 @@ _SQLALCHEMY_TYPES: dict[str, Callable[[Any], Any]] = {
     "interval": lambda sa: sa.Interval(),
     "timestamptz": lambda sa: sa.DateTime(timezone=True),
     "text[]": lambda sa: sa.ARRAY(sa.Text()),
+    "double precision": lambda sa: sa.Double(),
 }
 
 

@@ -16,10 +16,18 @@ from howdah.db.statement import Placeholder, Statement, parameter
 _RESERVE = b"""
 select array_agg(nextval(pg_get_serial_sequence('howdah.task', 'id'))) as ids,
        to_char(coalesce(%(run_at)s::timestamptz, howdah.now() + coalesce(%(delay)s::interval, '0')) at time zone 'UTC',
-               'YYYY-MM-DD HH24:MI:SS.US') || '+00' as due
+               'YYYY-MM-DD HH24:MI:SS.US') || '+00' as due,
+       %(groups)s::text[]::text as groups,
+       to_char(coalesce(%(start_before)s::timestamptz, howdah.now() + %(start_within)s::interval) at time zone 'UTC',
+               'YYYY-MM-DD HH24:MI:SS.US') || '+00' as start_before,
+       to_char(coalesce(%(finish_before)s::timestamptz, howdah.now() + %(finish_within)s::interval) at time zone 'UTC',
+               'YYYY-MM-DD HH24:MI:SS.US') || '+00' as finish_before
   from generate_series(1, %(count)s::int)
 """
-_COPY = b"copy howdah.task (id, kind, queue, priority, run_at, payload, step) from stdin"
+_COPY = (
+    b"copy howdah.task (id, kind, queue, priority, run_at, payload, step, groups, cost, start_before, finish_before, late)"
+    b" from stdin"
+)
 _INSERTED = {
     "kind": "text",
     "queue": "text",
@@ -28,6 +36,13 @@ _INSERTED = {
     "delay": "interval",
     "payloads": "text[]",
     "step": "text",
+    "groups": "text[]",
+    "cost": "double precision",
+    "start_before": "timestamptz",
+    "finish_before": "timestamptz",
+    "start_within": "interval",
+    "finish_within": "interval",
+    "late": "text",
 }
 
 
@@ -37,9 +52,9 @@ async def copy(conn: AsyncConnection[Any], task: NewTask, payloads: Sequence[str
     with readable():
         cursor = AsyncCursor(conn, row_factory=tuple_row)
         await cursor.execute(_RESERVE, _wanted(task, payloads))
-        ids, due = await cursor.fetchone() or _NOTHING
+        ids, due, *rest = await cursor.fetchone() or _NOTHING
         async with cursor.copy(_COPY) as stream:
-            for block in _blocks(task, payloads, ids, due):
+            for block in _blocks(task, payloads, ids, due, *rest):
                 await stream.write(block)
     return ids
 
@@ -49,33 +64,40 @@ def copy_sync(conn: Connection[Any], task: NewTask, payloads: Sequence[str]) -> 
     with readable():
         cursor = Cursor(conn, row_factory=tuple_row)
         cursor.execute(_RESERVE, _wanted(task, payloads))
-        ids, due = cursor.fetchone() or _NOTHING
+        ids, due, *rest = cursor.fetchone() or _NOTHING
         with cursor.copy(_COPY) as stream:
-            for block in _blocks(task, payloads, ids, due):
+            for block in _blocks(task, payloads, ids, due, *rest):
                 stream.write(block)
     return ids
 
 
-_NOTHING: tuple[list[int], str] = ([], "")
+_NOTHING: tuple[list[int], str, None, None, None] = ([], "", None, None, None)
 
 
 def _wanted(task: NewTask, payloads: Sequence[str]) -> dict[str, Any]:
-    return {"run_at": task.run_at, "delay": task.delay, "count": len(payloads)}
+    wanted = ("run_at", "delay", "start_before", "finish_before", "start_within", "finish_within")
+    return {name: getattr(task, name) for name in wanted} | {"groups": task.groups or None, "count": len(payloads)}
 
 
 def insert(task: NewTask, payloads: Sequence[str]) -> Statement:
     """The same as one statement, for the other drivers: half as fast, and just as whole."""
-    args = {name: getattr(task, name, None) for name in _INSERTED} | {"payloads": list(payloads)}
+    args = {name: getattr(task, name, None) for name in _INSERTED}
+    args |= {"payloads": list(payloads), "groups": task.groups or None}
     return Statement(_insert, _INSERTED, args)
 
 
 def _insert(placeholder: Placeholder) -> str:
     numbered = enumerate(_INSERTED.items(), start=1)
-    kind, queue, priority, run_at, delay, payloads, step = (parameter(placeholder, n, *field) for n, field in numbered)
+    names = {name: parameter(placeholder, n, name, sql_type) for n, (name, sql_type) in numbered}
+    kind, queue, priority, run_at, delay, payloads, step, groups, cost = list(names.values())[:9]
+    start, finish = (
+        f"coalesce({names[end + '_before']}, howdah.now() + {names[end + '_within']})" for end in ("start", "finish")
+    )
     return (
-        "insert into howdah.task (kind, queue, priority, run_at, payload, step)"
+        "insert into howdah.task (kind, queue, priority, run_at, payload, step, groups, cost, start_before, finish_before, late)"
         f" select {kind}, {queue}, {priority}, coalesce({run_at}, howdah.now() + coalesce({delay}, interval '0')),"
-        f" cast(x.p as jsonb), {step} from unnest({payloads}) with ordinality x (p, n) order by x.n returning id"
+        f" cast(x.p as jsonb), {step}, {groups}, {cost}, {start}, {finish}, {names['late']}"
+        f" from unnest({payloads}) with ordinality x (p, n) order by x.n returning id"
     )
 
 
@@ -89,10 +111,22 @@ def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
 
 
-def _blocks(task: NewTask, payloads: Sequence[str], ids: Sequence[int], due: str) -> Iterator[str]:
+def _blocks(
+    task: NewTask,
+    payloads: Sequence[str],
+    ids: Sequence[int],
+    due: str,
+    groups: str | None,
+    start: str | None,
+    finish: str | None,
+) -> Iterator[str]:
     """Text of the COPY format, a few thousand rows a block."""
     middle = f"\t{_escaped(task.kind)}\t{_escaped(task.queue or '')}\t{task.priority or 0}\t{due}\t"
-    end = "\t\\N\n" if task.step is None else f"\t{_escaped(task.step)}\n"
-    for start in range(0, len(ids), 2000):
-        part = zip(ids[start : start + 2000], payloads[start : start + 2000], strict=True)
+    cost = None if task.cost is None else repr(task.cost)
+    rest = [
+        "\\N" if value is None else _escaped(value) for value in (task.step, groups, cost, start, finish, task.late)
+    ]
+    end = "\t" + "\t".join(rest) + "\n"
+    for first in range(0, len(ids), 2000):
+        part = zip(ids[first : first + 2000], payloads[first : first + 2000], strict=True)
         yield "".join([f"{task_id}{middle}{_escaped(payload)}{end}" for task_id, payload in part])

@@ -18,6 +18,9 @@ from howdah.errors import InvalidOption, UnknownKind
 from howdah.outcomes import Transition
 
 Executor = Literal["loop", "thread", "process"]
+OnConflict = Literal["return", "raise", "skip", "replace", "merge"]
+Late = Literal["drop", "park", "run"]
+FOREVER = timedelta(days=365 * 1000)  # how long a key is unique "for good"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,16 @@ class Defaults:
     max_lost: int = 3
     timeout: timedelta | None = None
     keep: timedelta | None = timedelta(days=7)
+    key: str | None = None
+    unique_for: timedelta | None = None
+    on_conflict: OnConflict = "return"
+    groups: tuple[str, ...] = ()
+    cost: float | None = None
+    start_before: timedelta | None = None
+    finish_before: timedelta | None = None
+    late: Late = "drop"
+    warn: Mapping[str, float] | None = None
+    alarm: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +225,16 @@ def rules(defaults: Defaults, beside: Defaults | None = None) -> dict[str, Any]:
         "retry_factor": retry.factor,
         "retry_max": _seconds(retry.max),
         "timeout": _seconds(defaults.timeout),
+        "key": defaults.key,
+        "unique_for": _seconds(defaults.unique_for),
+        "on_conflict": defaults.on_conflict,
+        "groups": list(defaults.groups) or None,
+        "cost": defaults.cost,
+        "start_within": _seconds(defaults.start_before),
+        "finish_within": _seconds(defaults.finish_before),
+        "late": defaults.late,
+        "warn": defaults.warn and dict(defaults.warn),
+        "alarm": defaults.alarm and dict(defaults.alarm),
     }
     known = {} if beside is None else rules(beside)
     return {name: value for name, value in found.items() if name not in known or known[name] != value}

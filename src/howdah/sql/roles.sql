@@ -70,7 +70,7 @@ begin
   -- Enqueue, and send. Many tasks go by COPY, or by INSERT … RETURNING id: into these columns, so only tasks that wait.
   grant execute on function howdah.now, howdah.enqueue, howdah.put, howdah.enqueue_many, howdah.send
      to howdah_client, howdah_worker, howdah_admin;
-  grant insert (id, kind, queue, priority, run_at, payload, step), select (id) on howdah.task
+  grant insert (id, kind, queue, priority, run_at, payload, step, groups, cost, start_before, finish_before, late), select (id) on howdah.task
      to howdah_client, howdah_worker, howdah_admin;
   execute format('grant usage on sequence %s to howdah_client, howdah_worker, howdah_admin', pg_get_serial_sequence('howdah.task', 'id'));
 
@@ -79,7 +79,7 @@ begin
   grant select on howdah.tasks, howdah.message, howdah.schedules to howdah_client, howdah_worker, howdah_admin;
   grant execute on function howdah.find, howdah.inbox, howdah.outcomes, howdah.why, howdah.history, howdah.step_counts to howdah_client, howdah_worker, howdah_admin;
   -- Not what people wrote or programs said: payload, result, progress, error, last_error, reason; message, data; body.
-  grant select (id, kind, queue, status, step, key, priority, attempt, lost, run_at, created_at, claimed_at, finished_at, worker, epoch, parent, children, inbox_seq, source, tick)
+  grant select (id, kind, queue, status, step, key, priority, attempt, lost, run_at, created_at, claimed_at, finished_at, worker, epoch, parent, children, inbox_seq, source, tick, groups, cost, start_before, finish_before, late)
      on howdah.tasks to howdah_viewer;
   grant select (name, state, kind, step, cron, every, timezone, next_at, last_tick, last_task, fired, skipped, missed, overlap, jitter,
                 starts_at, ends_at, anchor, queue, priority, declared, paused_at, paused_by, retired_at, after, created_at, updated_at, served)

@@ -3,10 +3,12 @@ create or replace function howdah.bury(gone howdah.task, status text, result jso
 language sql
 as $$
   insert into howdah.archive (id, kind, queue, status, priority, run_at, step, payload, key, attempt, lost, epoch,
-                              worker, claimed_at, reason, progress, last_error, result, created_at, finished_at, parent, source, tick)
+                              worker, claimed_at, reason, progress, last_error, result, created_at, finished_at, parent, source, tick,
+              groups, cost, start_before, finish_before, late)
   select gone.id, gone.kind, gone.queue, bury.status, gone.priority, gone.run_at, gone.step, gone.payload, gone.key, gone.attempt,
          gone.lost, gone.epoch, gone.worker, gone.claimed_at, coalesce(bury.reason, gone.reason), gone.progress,
-         coalesce(gone.error, gone.last_error), bury.result, gone.created_at, howdah.now(), gone.parent, gone.source, gone.tick
+         coalesce(gone.error, gone.last_error), bury.result, gone.created_at, howdah.now(), gone.parent, gone.source, gone.tick,
+           gone.groups, gone.cost, gone.start_before, gone.finish_before, gone.late
    where not exists (select from howdah.kind k where k.name = gone.kind and k.keep is null);
   select howdah.empty_inboxes(array[gone.id]) where gone.inbox_seq > 0;
   select howdah.deliver(howdah.ends(jsonb_build_array(jsonb_build_object(

@@ -6,18 +6,32 @@ create or replace function howdah.enqueue(
   delay       interval default null,
   run_at      timestamptz default null,
   key         text default null,
-  on_conflict text default 'return',
-  step        text default null
+  on_conflict text default null,
+  step        text default null,
+  groups      text[] default null,
+  cost        double precision default null,
+  start_before  timestamptz default null,
+  finish_before timestamptz default null,
+  late        text default null,
+  unique_for  interval default null,
+  start_within  interval default null,
+  finish_within interval default null
 ) returns bigint
 language plpgsql
 as $$
 declare
-  defaults howdah.kind := howdah.known_step(enqueue.kind, enqueue.step);
+  k howdah.kind := howdah.known_step(enqueue.kind, enqueue.step);
 begin
-  return howdah.put(enqueue.kind, enqueue.payload, coalesce(enqueue.queue, defaults.queue), coalesce(enqueue.priority, defaults.priority),
-                    case when enqueue.run_at is null then coalesce(enqueue.delay, defaults.delay) else enqueue.delay end,
-                    enqueue.run_at, enqueue.key, enqueue.on_conflict, enqueue.step);
+  enqueue.start_before := coalesce(enqueue.start_before, howdah.now() + coalesce(enqueue.start_within, k.start_within));
+  enqueue.finish_before := coalesce(enqueue.finish_before, howdah.now() + coalesce(enqueue.finish_within, k.finish_within));
+  return howdah.put(enqueue.kind, enqueue.payload, coalesce(enqueue.queue, k.queue), coalesce(enqueue.priority, k.priority),
+                    case when enqueue.run_at is null then coalesce(enqueue.delay, k.delay) else enqueue.delay end,
+                    enqueue.run_at, coalesce(enqueue.key, howdah.filled(k.key, enqueue.payload)), coalesce(enqueue.on_conflict, k.on_conflict), enqueue.step,
+                    groups => case when enqueue.groups = '{}' then null else coalesce(enqueue.groups, howdah.filled_groups(k.groups, enqueue.payload)) end,
+                    cost => coalesce(enqueue.cost, k.cost), start_before => enqueue.start_before, finish_before => enqueue.finish_before,
+                    late => coalesce(enqueue.late, case when num_nonnulls(enqueue.start_before, enqueue.finish_before) > 0 then k.late end),
+                    unique_for => coalesce(enqueue.unique_for, k.unique_for));
 end
 $$;
-comment on function howdah.enqueue(text, jsonb, text, int, interval, timestamptz, text, text, text) is
-  'Put a task in its queue, in the caller''s transaction; returns its id. What is NULL comes from the kind, or from the step for a state machine, which needs step. If a live task holds the key: return its id, raise HW006, skip (returns NULL) or replace its payload and time.';
+comment on function howdah.enqueue(text, jsonb, text, int, interval, timestamptz, text, text, text, text[], double precision, timestamptz, timestamptz, text, interval, interval, interval) is
+  'Put a task in its queue, in the caller''s transaction; returns its id. What is NULL comes from the kind, or from the step for a state machine, which needs step; groups = {}: none. If the key is taken: return the id of its task, raise HW006, skip (returns NULL), replace its payload and time, or merge the payload into it.';

@@ -8,10 +8,18 @@ begin
   new.queue := coalesce(new.queue, defaults.queue);
   new.priority := coalesce(new.priority, defaults.priority);
   new.run_at := coalesce(new.run_at, howdah.now() + defaults.delay);
+  new.key := coalesce(new.key, howdah.filled(defaults.key, new.payload));
+  new.groups := coalesce(new.groups, howdah.filled_groups(defaults.groups, new.payload));
+  new.cost := coalesce(new.cost, defaults.cost);
+  new.start_before := coalesce(new.start_before, howdah.now() + defaults.start_within);
+  new.finish_before := coalesce(new.finish_before, howdah.now() + defaults.finish_within);
+  if num_nonnulls(new.start_before, new.finish_before) > 0 then
+    new.late := coalesce(new.late, defaults.late);
+  end if;
   return new;
 end
 $$;
-comment on function howdah.task_defaults() is 'Trigger: INSERT INTO howdah.task (kind, payload) gets queue, priority and time from the kind.';
+comment on function howdah.task_defaults() is 'Trigger: INSERT INTO howdah.task (kind, payload) gets queue, priority, time, key, groups and deadlines from the kind.';
 create or replace trigger task_defaults before insert on howdah.task
   for each row when (new.queue is null or new.priority is null or new.run_at is null)
   execute function howdah.task_defaults();

@@ -32,9 +32,11 @@ begin
       returning t.*
     ), kept as (
       insert into howdah.archive (id, kind, queue, status, priority, run_at, step, payload, key, attempt, lost, epoch,
-                                  worker, claimed_at, progress, last_error, result, created_at, finished_at, parent, source, tick)
+                                  worker, claimed_at, progress, last_error, result, created_at, finished_at, parent, source, tick,
+              groups, cost, start_before, finish_before, late)
       select d.id, d.kind, d.queue, 'succeeded', d.priority, d.run_at, d.step, d.payload, d.key, d.attempt, d.lost, d.epoch,
-             d.worker, d.claimed_at, d.progress, d.last_error, settle_done.results -> d.id::text, d.created_at, clock, d.parent, d.source, d.tick
+             d.worker, d.claimed_at, d.progress, d.last_error, settle_done.results -> d.id::text, d.created_at, clock, d.parent, d.source, d.tick,
+           d.groups, d.cost, d.start_before, d.finish_before, d.late
         from done d
     )
     select array_agg(d.id), array_agg(d.id) filter (where d.inbox_seq > 0),

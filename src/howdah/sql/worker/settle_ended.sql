@@ -36,9 +36,11 @@ begin
     delete from howdah.message m using asked a where a.becomes = 'succeeded' and m.task_id = a.id and m.id = any (a.consumed)
   ), kept as (
     insert into howdah.archive (id, kind, queue, status, priority, run_at, step, payload, key, attempt, lost, epoch,
-                                worker, claimed_at, reason, progress, last_error, result, created_at, finished_at, parent, source, tick)
+                                worker, claimed_at, reason, progress, last_error, result, created_at, finished_at, parent, source, tick,
+              groups, cost, start_before, finish_before, late)
     select e.id, e.kind, e.queue, e.becomes, e.priority, e.run_at, e.step, e.payload, e.key, e.attempt, e.lost, e.epoch,
-           e.worker, e.claimed_at, e.why, e.progress, coalesce(e.new_error, e.last_error), e.result, e.created_at, clock, e.parent, e.source, e.tick
+           e.worker, e.claimed_at, e.why, e.progress, coalesce(e.new_error, e.last_error), e.result, e.created_at, clock, e.parent, e.source, e.tick,
+           e.groups, e.cost, e.start_before, e.finish_before, e.late
       from ended e where not e.gone
   ), remembered as (
     insert into howdah.event (at, task_id, type, kind, step, attempt, epoch, worker, message, data)

@@ -11,21 +11,26 @@ begin
   perform howdah.known_step(x.kind, x.step)
      from (select distinct x ->> 'kind' as kind, x ->> 'step' as step
              from jsonb_array_elements(spawn.families) f, jsonb_array_elements(f -> 'tasks') x
-            where x ->> 'queue' is null or x ->> 'priority' is null or coalesce(x ->> 'delay', x ->> 'run_at') is null) x;
+            where x -> 'known' is distinct from 'true') x;
   with child as materialized (
     select (f ->> 'parent')::bigint as parent, x.*, e -> 'message' as message         -- a JSON null is a message too
       from jsonb_array_elements(spawn.families) f
       cross join lateral jsonb_array_elements(f -> 'tasks') e
       cross join lateral jsonb_to_record(e)
-           x (id bigint, kind text, step text, queue text, priority int, delay double precision, run_at timestamptz, payload jsonb, key text, on_conflict text, source text)
+           x (id bigint, kind text, step text, queue text, priority int, delay double precision, run_at timestamptz, payload jsonb, key text, on_conflict text, source text,
+             known boolean, groups text[], cost double precision, start_before timestamptz, finish_before timestamptz,
+             start_within double precision, finish_within double precision, late text)
   ), born as (
-    insert into howdah.task (id, kind, step, queue, priority, run_at, payload, key, parent, inbox_seq, source)
+    insert into howdah.task (id, kind, step, queue, priority, run_at, payload, key, parent, inbox_seq, source, groups, cost, start_before, finish_before, late)
     overriding system value
     select c.id, c.kind, c.step, coalesce(c.queue, k.queue), coalesce(c.priority, k.priority),
            coalesce(c.run_at, clock + make_interval(secs => c.delay), clock + k.delay, clock),
-           coalesce(c.payload, '{}'), c.key, c.parent, (c.message is not null)::int, c.source
-      from child c left join lateral howdah.rules(c.kind, c.step) k
-             on c.queue is null or c.priority is null or coalesce(c.delay::text, c.run_at::text) is null
+           coalesce(c.payload, '{}'), coalesce(c.key, howdah.filled(k.key, coalesce(c.payload, '{}'))), c.parent, (c.message is not null)::int, c.source,
+           case when c.groups <> '{}' then c.groups when c.groups is null then howdah.filled_groups(k.groups, coalesce(c.payload, '{}')) end, coalesce(c.cost, k.cost),
+           d.start_before, d.finish_before, case when num_nonnulls(d.start_before, d.finish_before) > 0 then coalesce(c.late, k.late, 'drop') end
+      from child c left join lateral howdah.rules(c.kind, c.step) k on c.known is not true
+      cross join lateral (select coalesce(c.start_before, clock + make_interval(secs => c.start_within), clock + k.start_within) as start_before,
+                                 coalesce(c.finish_before, clock + make_interval(secs => c.finish_within), clock + k.finish_within) as finish_before) d
      order by c.key, c.id        -- two that spawn the same keys wait for each other in one order
     on conflict (key) where key is not null do nothing
     returning id
@@ -41,4 +46,4 @@ begin
 end
 $$;
 comment on function howdah.spawn(jsonb) is
-  'Write children, under ids from howdah.reserve_ids: a JSON array of {parent, tasks: [{id, kind, step, queue, priority, delay (seconds) or run_at, payload, key, on_conflict (skip: not if its key is held), source, message (the first in its inbox)}]}; without a parent they are nobody''s children. What is left out comes from the kind. Errors: HW001 unknown kind, HW002 unknown step, HW006 key held.';
+  'Write children, under ids from howdah.reserve_ids: a JSON array of {parent, tasks: [{id, kind, step, queue, priority, delay (seconds) or run_at, payload, key, on_conflict (skip: not if its key is held), source, groups, cost, start_before or start_within (seconds), finish_before or finish_within, late, known (the kind need not be asked for what is left out), message (the first in its inbox)}]}; without a parent they are nobody''s children. What is left out comes from the kind. Errors: HW001 unknown kind, HW002 unknown step, HW006 key held.';
