@@ -7,9 +7,8 @@ do $roles$
 declare
   ours    constant text[] := '{howdah_client,howdah_worker,howdah_viewer,howdah_admin}';
   all_of  constant text := 'howdah_client, howdah_worker, howdah_viewer, howdah_admin';
-  -- These two run with the rights of the caller, or they would no longer be inlined, and find would read whole tables:
-  -- now looks at nothing, and find at a view that its callers may read.
-  inlined constant text[] := '{now,find}';
+  -- This one runs with the rights of the caller, or it would no longer be inlined; it looks at nothing.
+  inlined constant text[] := '{now}';
   name    text;
   missing text;
 begin
@@ -77,7 +76,7 @@ begin
   -- Look.
   grant select on howdah.queues, howdah.workers, howdah.kind to howdah_client, howdah_worker, howdah_viewer, howdah_admin;
   grant select on howdah.tasks, howdah.message, howdah.schedules to howdah_client, howdah_worker, howdah_admin;
-  grant execute on function howdah.find, howdah.inbox, howdah.outcomes, howdah.why, howdah.history, howdah.step_counts to howdah_client, howdah_worker, howdah_admin;
+  grant execute on function howdah.find, howdah.count_tasks, howdah.inbox, howdah.outcomes, howdah.why, howdah.history, howdah.step_counts to howdah_client, howdah_worker, howdah_admin;
   -- Not what people wrote or programs said: payload, result, progress, error, last_error, reason; message, data; body.
   grant select (id, kind, queue, status, step, key, priority, attempt, lost, run_at, created_at, claimed_at, finished_at, worker, epoch, parent, children, inbox_seq, source, tick, groups, cost, start_before, finish_before, late)
      on howdah.tasks to howdah_viewer;
@@ -96,6 +95,8 @@ begin
      to howdah_worker;
 
   -- Repair.
+  grant execute on function howdah.retry_all, howdah.cancel_all, howdah.edit_all, howdah.drain, howdah.disable, howdah.enable, howdah.purge,
+     howdah.export_tasks, howdah.import_tasks, howdah.import_families to howdah_admin;
   grant execute on function howdah.cancel, howdah.edit, howdah.retry, howdah.pause, howdah.resume, howdah.stop_workers, howdah.limit_queue,
      howdah.schedule, howdah.unschedule, howdah.pause_schedule, howdah.resume_schedule, howdah.trigger to howdah_admin;
 

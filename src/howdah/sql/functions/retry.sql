@@ -3,18 +3,9 @@ language plpgsql
 as $$
 #variable_conflict use_column
 declare
-  live howdah.task;
+  live howdah.task := howdah.known_task(retry.id);
 begin
-  select * into live from howdah.task t where t.id = retry.id for no key update;
-  if not found then
-    if exists (select from howdah.archive a where a.id = retry.id) then
-      raise exception using errcode = 'HW005', message = format('task %s has already ended', retry.id), hint = 'Enqueue it again instead';
-    end if;
-    raise exception using errcode = 'HW004', message = format('there is no task %s', retry.id),
-      hint = 'It never existed, was rolled back, or its retention is over';
-  elsif live.status = 'running' then
-    raise exception using errcode = 'HW005', message = format('task %s is running', retry.id), hint = 'Cancel it first, or wait';
-  elsif live.status = 'failed' then
+  if live.status = 'failed' then
     update howdah.task t set error = null where t.id = retry.id;       -- the trigger resume does the rest
     return 'resumed';
   end if;
@@ -23,11 +14,7 @@ begin
     raise exception using errcode = 'HW005', message = format('task %s waits for %s of its children', retry.id, live.children),
       hint = 'It goes on by itself with the last of them; see: howdah ls --parent ' || retry.id;
   end if;
-  update howdah.task t
-     set status = 'queued', run_at = least(t.run_at, howdah.now()),
-         children = case when live.status = 'suspended' and live.joining then 0 else t.children end
-   where t.id = retry.id;
-  perform howdah.wake(live.queue);
+  perform howdah.make_due(array[live.id]);
   return 'due now';
 end
 $$;

@@ -10,6 +10,7 @@ declare
   ahead   bigint;
   places  int;
   busy    bigint;
+  disabled boolean;
   clock   timestamptz := howdah.now();
 begin
   select * into t from howdah.task x where x.id = why.id;
@@ -77,6 +78,10 @@ begin
     return query select 'queue paused', format('Queue %s is paused since %s by %s%s', t.queue, paused.paused_at, paused.paused_by,
       coalesce(': ' || paused.reason, '')), format('howdah resume %s', t.queue);
   end if;
+  return query select 'kind disabled', format('Kind %s is disabled since %s by %s%s', k.name, k.disabled_at, k.disabled_by,
+      coalesce(': ' || k.disabled_reason, '')), format('howdah enable %s', k.name)
+    from howdah.kind k where k.name = t.kind and k.disabled_at is not null;
+  disabled := found;
   select q.max_running into places from howdah.queue q where q.name = t.queue;
   if places is not null then
     select count(*) into busy from howdah.task x where x.status = 'running' and x.queue = t.queue;
@@ -96,7 +101,7 @@ begin
                        and (w.queues is null or w.queues ? t.queue)) then
     return query select 'queue not served', format('No live worker that knows kind %s serves queue %s', t.kind, t.queue),
       format('Start one with -q %s', t.queue);
-  elsif t.run_at <= clock and paused.name is null then
+  elsif t.run_at <= clock and paused.name is null and not disabled then
     select count(*) into ahead from (
       select from howdah.task x
        where x.status = 'queued' and x.queue = t.queue and x.run_at <= clock

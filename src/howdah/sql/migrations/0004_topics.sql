@@ -123,3 +123,22 @@ alter table howdah.queue
 comment on column howdah.queue.fair is 'Its groups take turns, within a priority; else the oldest task is first.';
 comment on column howdah.queue.ageing is 'A task counts one priority higher for each such time that it has waited; NULL: it never does.';
 comment on column howdah.queue.declared is 'What the code of workers said last, as in howdah."group".';
+
+-- ── repair: queues that are drained, kinds that are disabled, imports ──
+
+alter table howdah.queue
+  add column draining_at     timestamptz,
+  add column draining_by     text,
+  add column draining_reason text;
+comment on column howdah.queue.draining_at is 'What is in it is finished; it takes no more tasks until it is resumed.';
+create index queue_draining on howdah.queue (name) where draining_at is not null;
+create index kind_disabled on howdah.kind (name) where disabled_at is not null;
+
+-- Rows only within the transaction of an import: nobody else ever sees any.
+create unlogged table howdah.imported (
+  batch  bigint not null,
+  old_id bigint not null,
+  new_id bigint not null,
+  primary key (batch, old_id)
+);
+comment on table howdah.imported is 'What became of which id in an import that is under way.';

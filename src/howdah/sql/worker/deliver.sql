@@ -37,7 +37,8 @@ begin
              and not (t.epoch = 0 and t.tick is not null) as wakes,
            r.must_read and exists (select from howdah.kind k where k.name = t.kind and k.inbox is null) as deaf,
            coalesce(deliver.eager -> t.queue ? t.kind, false)
-             and not exists (select from howdah.queue q where q.name = t.queue and (q.paused or q.max_running is not null)) as mine
+             and not exists (select from howdah.queue q where q.name = t.queue and (q.paused or q.max_running is not null))
+             and not exists (select from howdah.kind k where k.name = t.kind and k.disabled_at is not null) as mine
       from reader r left join howdah.task t on t.id = any (array[r.id])
   ), placed as materialized (
     select a.*, a.wakes and a.mine and count(*) filter (where a.wakes and a.mine) over (order by a.id) <= deliver.room as begins from awake a

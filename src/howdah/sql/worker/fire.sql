@@ -17,6 +17,7 @@ declare
   s      howdah.schedule;
   tick   timestamptz;
   busy   boolean;
+  closed boolean;
   task   bigint;
   latest bigint;
   at     timestamptz;
@@ -31,9 +32,11 @@ begin
   end if;
   fired := 0;
   skipped := 0;
+  closed := exists (select from howdah.queue q
+                     where q.draining_at is not null and q.name = coalesce(s.queue, (howdah.rules(s.kind, s.step)).queue));
   foreach tick in array fire.ticks loop
     busy := s.overlap <> 'allow' and exists (select from howdah.task t where t.source = 'schedule:' || s.name and t.status <> 'failed');
-    if busy and s.overlap = 'skip' then
+    if closed or busy and s.overlap = 'skip' then
       skipped := skipped + 1;
       continue;
     end if;
@@ -52,4 +55,4 @@ begin
 end
 $$;
 comment on function howdah.fire(text, timestamptz, timestamptz[], timestamptz, timestamptz, bigint) is
-  'Fire ticks of a schedule, oldest first, if all up to seen and no more is dealt with: then all up to through is, and next_at comes next (NULL: none). missed: how many ticks before were passed over. Returns how many fired and were skipped because a task was live; NULLs: somebody else was first, or it was changed.';
+  'Fire ticks of a schedule, oldest first, if all up to seen and no more is dealt with: then all up to through is, and next_at comes next (NULL: none). missed: how many ticks before were passed over. Returns how many fired and were skipped because a task was live or the queue takes no more; NULLs: somebody else was first, or it was changed.';

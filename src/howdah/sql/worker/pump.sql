@@ -74,14 +74,14 @@ begin
     cursors := '{}';
     counted := howdah.lock_limits(pump.lanes);
     for lane in
-      select x.name, x.queue, x.kinds, x.cursors, r.round,
+      select x.name, x.queue, howdah.enabled(x.kinds) as kinds, x.cursors, r.round,
              case r.round when 1 then x.share else x."limit" - x.share end as share
         from jsonb_to_recordset(pump.lanes) x (name text, queue text, kinds text[], share int, "limit" int, cursors jsonb)
         cross join (values (1), (2)) r (round)
        order by r.round
     loop
       exit when cardinality(got) >= pump.room;
-      continue when lane.share <= 0 or lane.round = 2 and not lane.name = any (full_lanes);
+      continue when lane.share <= 0 or lane.kinds = '{}' or lane.round = 2 and not lane.name = any (full_lanes);
       select q.paused, q.max_running into gate from howdah.queue q where q.name = lane.queue;
       continue when gate.paused;
       places := lane.share;

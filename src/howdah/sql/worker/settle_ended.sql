@@ -49,7 +49,7 @@ begin
   )
   select array_agg(e.id),
          jsonb_agg(jsonb_build_object('parent', e.id, 'tasks', e.spawn)) filter (where e.spawn is not null and e.becomes = 'succeeded'),
-         jsonb_agg(jsonb_build_object('tasks', e.enqueue)) filter (where e.enqueue is not null and e.becomes = 'succeeded'),
+         jsonb_agg(jsonb_build_object('tasks', e.enqueue, 'from', e.queue)) filter (where e.enqueue is not null and e.becomes = 'succeeded'),
          jsonb_agg(e.send) filter (where e.send is not null and e.becomes = 'succeeded'),
          jsonb_agg(jsonb_build_object('id', e.id, 'parent', e.parent, 'told', e.told, 'status', e.becomes, 'result', e.result,
                                       'error', coalesce(e.why, e.new_error)) order by e.id) filter (where e.parent is not null),

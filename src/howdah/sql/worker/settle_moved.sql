@@ -30,13 +30,14 @@ begin
               attempts text, error text, event text, data jsonb, consumed bigint[], spawn jsonb, enqueue jsonb, send jsonb, joining boolean, inbox_seq bigint)
      order by x.id                                 -- and so they are locked
   ), held as materialized (
-    select a.*, t.parent, t.told,
+    select a.*, t.parent, t.told, t.queue as here,
            case
              when a."to" in ('succeeded', 'cancelled') then 'ended'
              -- A task that was asked to cancel while it ran is cancelled by whatever end is not a success.
              when t.cancel_at is not null then 'ended'
              -- It goes on at once, and stays this worker's: as if it had been queued and claimed again.
-             when a."to" = 'running' and (settle_moved.seq is null or exists (select from howdah.queue q where q.name = coalesce(a.queue, t.queue) and (q.paused or q.max_running is not null))) then 'queued'
+             when a."to" = 'running' and (settle_moved.seq is null or exists (select from howdah.queue q where q.name = coalesce(a.queue, t.queue) and (q.paused or q.max_running is not null))
+               or exists (select from howdah.kind k where k.name = t.kind and k.disabled_at is not null)) then 'queued'
              -- Nobody waits for children that all have ended, nor for a message that came since the inbox was read.
              when a."to" = 'suspended' and a.joining then case when t.children + a.spawns = 0 then 'queued' else 'suspended' end
              when a."to" = 'suspended' and t.inbox_seq <> a.inbox_seq then 'queued'
@@ -87,7 +88,7 @@ begin
   select array_agg(h.id) filter (where h.becomes <> 'ended'), array_agg(h.id) filter (where h.becomes = 'running'),
          array_agg(h.id) filter (where h.becomes = 'ended'),
          jsonb_agg(jsonb_build_object('parent', h.id, 'tasks', h.spawn)) filter (where h.spawns > 0 and h.becomes <> 'ended'),
-         jsonb_agg(jsonb_build_object('tasks', h.enqueue)) filter (where h.enqueue is not null and h.becomes <> 'ended'),
+         jsonb_agg(jsonb_build_object('tasks', h.enqueue, 'from', h.here)) filter (where h.enqueue is not null and h.becomes <> 'ended'),
          jsonb_agg(h.send) filter (where h.send is not null and h.becomes <> 'ended'),
          jsonb_agg(jsonb_build_object('id', h.id, 'parent', h.parent, 'told', false, 'status', 'failed', 'error', h.error))
            filter (where h.becomes = 'failed' and h.parent is not null and not h.told),

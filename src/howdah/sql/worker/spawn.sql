@@ -2,6 +2,8 @@ create or replace function howdah.spawn(families jsonb) returns void
 language plpgsql
 -- The hash joins are among the CTEs: as loops they would be quadratic in the family.
 set enable_seqscan = off set enable_mergejoin = off
+-- What a queue that is drained takes is decided here, and not by the trigger.
+set howdah.accepted = 'on'
 as $$
 #variable_conflict use_column
 declare
@@ -12,6 +14,12 @@ begin
      from (select distinct x ->> 'kind' as kind, x ->> 'step' as step
              from jsonb_array_elements(spawn.families) f, jsonb_array_elements(f -> 'tasks') x
             where x -> 'known' is distinct from 'true') x;
+  -- Children belong to what is being finished; so does what a task of that queue leaves behind.
+  if exists (select from howdah.queue q where q.draining_at is not null) then
+    perform howdah.check_open(coalesce(x ->> 'queue', (howdah.rules(x ->> 'kind', x ->> 'step')).queue))
+       from jsonb_array_elements(spawn.families) f, jsonb_array_elements(f -> 'tasks') x
+      where not f ? 'parent' and coalesce(x ->> 'queue', (howdah.rules(x ->> 'kind', x ->> 'step')).queue) is distinct from f ->> 'from';
+  end if;
   with child as materialized (
     select (f ->> 'parent')::bigint as parent, x.*, e -> 'message' as message         -- a JSON null is a message too
       from jsonb_array_elements(spawn.families) f
@@ -46,4 +54,4 @@ begin
 end
 $$;
 comment on function howdah.spawn(jsonb) is
-  'Write children, under ids from howdah.reserve_ids: a JSON array of {parent, tasks: [{id, kind, step, queue, priority, delay (seconds) or run_at, payload, key, on_conflict (skip: not if its key is held), source, groups, cost, start_before or start_within (seconds), finish_before or finish_within, late, known (the kind need not be asked for what is left out), message (the first in its inbox)}]}; without a parent they are nobody''s children. What is left out comes from the kind. Errors: HW001 unknown kind, HW002 unknown step, HW006 key held.';
+  'Write children, under ids from howdah.reserve_ids: a JSON array of {parent, from (the queue of a task that leaves tasks behind, which are nobody''s children), tasks: [{id, kind, step, queue, priority, delay (seconds) or run_at, payload, key, on_conflict (skip: not if its key is held), source, groups, cost, start_before or start_within (seconds), finish_before or finish_within, late, known (the kind need not be asked for what is left out), message (the first in its inbox)}]}. What is left out comes from the kind. Errors: HW001 unknown kind, HW002 unknown step, HW006 key held, HW010 the queue takes no more tasks.';

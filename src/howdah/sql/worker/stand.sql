@@ -1,6 +1,8 @@
 -- Each worker at its start: two at once make one, and a queue that the code has changed is heeded whatever the task is doing.
 create or replace function howdah.stand(kind text, queue text, priority int, key text) returns void
 language plpgsql
+-- No new work, but what brings it: it may stand in a queue that is drained.
+set howdah.accepted = 'on'
 as $$
 #variable_conflict use_column
 begin

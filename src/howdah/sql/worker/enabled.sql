@@ -1,0 +1,12 @@
+create or replace function howdah.enabled(kinds text[]) returns text[]
+language plpgsql
+set enable_seqscan = off
+as $$
+begin
+  if not exists (select from howdah.kind k where k.disabled_at is not null) then
+    return enabled.kinds;
+  end if;
+  return array(select x from unnest(enabled.kinds) x where not exists (select from howdah.kind k where k.name = x and k.disabled_at is not null));
+end
+$$;
+comment on function howdah.enabled(text[]) is 'Those of these kinds that are not disabled.';
