@@ -70,14 +70,14 @@ class Client(Caller):
         Checked against the fields of the step: by its code if that is here, else by the names the database knows. What
         was there before is in the task's history. Raises InvalidPayload, InvalidOption, TaskNotFound, WrongStatus.
         """
-        found = _only(task_id, await self.run(calls.find(ids=[_id(task_id)]), connection))
+        found = _only(task_id, await self.run(calls.find({"ids": [_id(task_id)]}), connection))
         await self.run(calls.edit(task_id, self._edited(found, payload, step), step), connection)
 
     def edit_sync(
         self, task_id: int, *, payload: Mapping[str, Any] | None = None, step: str | None = None, connection: Any = None
     ) -> None:
         """As `edit`, blocking."""
-        found = _only(task_id, self.run_sync(calls.find(ids=[_id(task_id)]), connection))
+        found = _only(task_id, self.run_sync(calls.find({"ids": [_id(task_id)]}), connection))
         self.run_sync(calls.edit(task_id, self._edited(found, payload, step), step), connection)
 
     def _edited(self, found: TaskInfo, payload: Mapping[str, Any] | None, step: str | None) -> str | None:
@@ -110,11 +110,11 @@ class Client(Caller):
 
     async def show(self, task_id: int) -> TaskInfo:
         """One task as it is now, live or ended. Raises TaskNotFound."""
-        return _only(task_id, await self.run(calls.find(ids=[_id(task_id)])))
+        return _only(task_id, await self.run(calls.find({"ids": [_id(task_id)]})))
 
     def show_sync(self, task_id: int) -> TaskInfo:
         """As `show`, blocking."""
-        return _only(task_id, self.run_sync(calls.find(ids=[_id(task_id)])))
+        return _only(task_id, self.run_sync(calls.find({"ids": [_id(task_id)]})))
 
     async def history(self, task_id: int) -> list[dict[str, Any]]:
         """What happened to a task: retries, failures, crashes, timeouts, operator actions, oldest first."""

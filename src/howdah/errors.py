@@ -44,6 +44,10 @@ class WrongStatus(HowdahError):
     """The task exists, but what was asked is not possible where it stands."""
 
 
+class QueueClosed(HowdahError):
+    """The queue is drained, and takes no more tasks. Nothing was written."""
+
+
 class KeyConflict(HowdahError):
     """A live task holds this key already. `task_id` is that task's id."""
 
@@ -108,6 +112,7 @@ SQLSTATES: dict[str, type[HowdahError]] = {
     "HW007": SchemaMismatch,
     "HW008": LeaseLost,
     "HW009": ScheduleNotFound,
+    "HW010": QueueClosed,
 }
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from howdah.calls.call import Call, Row, all_rows, first, nothing
@@ -92,11 +93,6 @@ def send(task_id: int, message: str) -> Call[int]:
     return Call("send", _ID | {"message": "jsonb"}, {"id": task_id, "message": message}, first)
 
 
-def edit(task_id: int, payload: str | None, step: str | None) -> Call[None]:
-    types = _ID | {"payload": "jsonb", "step": "text"}
-    return Call("edit", types, {"id": task_id, "payload": payload, "step": step}, nothing)
-
-
 def retry(task_id: int) -> Call[str]:
     return Call("retry", _ID, {"id": task_id}, first)
 
@@ -109,38 +105,29 @@ def history(task_id: int) -> Call[list[Row]]:
     return Call("history", _ID, {"id": task_id}, all_rows)
 
 
-def find(
-    *,
-    ids: Sequence[int] | None = None,
-    status: Sequence[str] | None = None,
-    kind: str | None = None,
-    queue: str | None = None,
-    key: str | None = None,
-    before: int | None = None,
-    at_most: int = 50,
-    parent: int | None = None,
-) -> Call[list[Row]]:
-    types = {
-        "ids": "bigint[]",
-        "status": "text[]",
-        "kind": "text",
-        "queue": "text",
-        "key": "text",
-        "before": "bigint",
-        "at_most": "int",
-        "parent": "bigint",
-    }
-    args = {
-        "ids": None if ids is None else list(ids),
-        "status": None if status is None else list(status),
-        "kind": kind,
-        "queue": queue,
-        "key": key,
-        "before": before,
-        "at_most": at_most,
-        "parent": parent,
-    }
-    return Call("find", types, args, all_rows)
+_FIND = {
+    "ids": "bigint[]",
+    "status": "text[]",
+    "kind": "text",
+    "queue": "text",
+    "key": "text",
+    "before": "bigint",
+    "at_most": "int",
+    "parent": "bigint",
+    "step": "text",
+    "in_group": "text",
+    "error": "text",
+    "created_after": "timestamptz",
+    "created_before": "timestamptz",
+    "finished_after": "timestamptz",
+    "finished_before": "timestamptz",
+}
+
+
+def find(chosen: Mapping[str, Any], *, before: int | None = None, at_most: int = 50) -> Call[list[Row]]:
+    """`chosen` is a filter, as `howdah.condition` reads it."""
+    wanted = {"in_group" if name == "group" else name: value for name, value in chosen.items()}
+    return Call("find", _FIND, dict.fromkeys(_FIND) | wanted | {"before": before, "at_most": at_most}, all_rows)
 
 
 def step_counts(kind: str) -> Call[list[Row]]:

@@ -138,7 +138,7 @@ class CollectorKind(StandingKind):
         async def look_again(connection: AsyncConnection[Any]) -> None:
             # Locked: whoever sends now waits for us, and is told then that there is nobody.
             await connection.execute("select howdah.lock_tasks(%s)", [[task.id]])
-            (now,) = await run_on(connection, calls.find(ids=[task.id]))
+            (now,) = await run_on(connection, calls.find({"ids": [task.id]}))
             if now["inbox_seq"] != inbox_seq:
                 end.to, end.attempts = "queued", "reset"
 

@@ -218,7 +218,7 @@ class Attempt:
         delay = 0.05
         while True:
             try:
-                rows = await self._effects.run(calls.find(ids=[self.task.id]))
+                rows = await self._effects.run(calls.find({"ids": [self.task.id]}))
                 mine = any(
                     row["epoch"] == self.task.epoch and row["status"] == "running" and row["worker"] == self._lease.id
                     for row in rows

@@ -388,7 +388,7 @@ class Pump(Service):
     async def _was_settled(self, task: ClaimedTask) -> bool:
         """Whether an earlier request, whose reply was lost, settled this epoch: then nobody has it running or ended since."""
         try:
-            rows = await self._database.run(calls.find(ids=[task.id]))
+            rows = await self._database.run(calls.find({"ids": [task.id]}))
         except Exception:
             return False
         # Or it went on under the next epoch, here: the heartbeat gives that back.

@@ -52,7 +52,7 @@ begin
     end;
     return next;
   end loop;
-  return query select h, 'skipped', 'another transaction holds it' from unnest(page.held) h;
+  return query select o.id, 'skipped', o.why from jsonb_to_recordset(page.others) o (id bigint, why text);
 end
 $$;
 comment on function howdah.cancel_all(jsonb, text, boolean, bigint, int) is

@@ -42,14 +42,15 @@ begin
   select coalesce(array_agg(n.id), '{}'), array_agg(distinct n.queue) filter (where n.status = 'queued') into edited, queues from now_so n;
   perform howdah.wake(q) from unnest(queues) q;
   return query
-  select x.id, case when x.id = any (edited) then 'edited' when y.why is null then 'unchanged' else 'skipped' end, y.why
-    from unnest(page.free || page.held) x (id)
-    cross join lateral (select case when x.id = any (page.held) then 'another transaction holds it' when x.id = any (edited) then null else
-                         (select case when t.status = 'running' then 'it is running'
-                                      when due is null then null
-                                      when t.status = 'failed' then 'it is parked: it is due when it is resumed'
-                                      when t.joining and t.status = 'suspended' then 'it waits for its children' end from howdah.task t where t.id = x.id) end as why) y
-   order by x.id;
+  select t.id, case when t.id = any (edited) then 'edited' when x.why is null then 'unchanged' else 'skipped' end, x.why
+    from howdah.task t
+    cross join lateral (select case when t.status = 'running' then 'it is running'
+                                    when due is null then null
+                                    when t.status = 'failed' then 'it is parked: it is due when it is resumed'
+                                    when t.status = 'suspended' and t.joining then 'it waits for its children' end as why) x
+   where t.id = any (page.free)
+  union all select o.id, 'skipped', o.why from jsonb_to_recordset(page.others) o (id bigint, why text)
+   order by 1;
 end
 $$;
 comment on function howdah.edit_all(jsonb, text, int, interval, timestamptz, bigint, int) is

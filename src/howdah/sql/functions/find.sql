@@ -8,7 +8,7 @@ create or replace function howdah.find(
   at_most  int default 50,
   parent   bigint default null,
   step     text default null,
-  "group"  text default null,
+  in_group text default null,
   error    text default null,
   created_after   timestamptz default null,
   created_before  timestamptz default null,
@@ -22,7 +22,7 @@ begin
   return query execute format('select * from howdah.tasks t where %s %s order by t.id desc limit %L::int',
     howdah.condition(jsonb_build_object(
       'ids', find.ids, 'status', find.status, 'kind', find.kind, 'queue', find.queue, 'key', find.key, 'parent', find.parent, 'step', find.step,
-      'group', find."group", 'error', find.error, 'created_after', find.created_after, 'created_before', find.created_before,
+      'group', find.in_group, 'error', find.error, 'created_after', find.created_after, 'created_before', find.created_before,
       'finished_after', find.finished_after, 'finished_before', find.finished_before), live => false),
     case when find.before is null then '' else format('and t.id < %L::bigint', find.before) end, find.at_most);
 end

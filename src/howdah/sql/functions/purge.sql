@@ -26,15 +26,15 @@ begin
   select count(*) filter (where c.outcome = 'cancelled'), count(*) filter (where c.outcome <> 'cancelled') into live, running
     from howdah.cancel_all(jsonb_build_object('kind', purge.kind, 'status', '["queued", "suspended", "failed"]'::jsonb),
                            format('kind %s was purged', purge.kind), at_most => purge.at_most) c;
-  with some as (
+  with oldest as (
     select a.tableoid, a.ctid from howdah.archive a where a.kind = purge.kind limit 10 * purge.at_most
   )
-  delete from howdah.archive a using some s where a.tableoid = s.tableoid and a.ctid = s.ctid;
+  delete from howdah.archive a using oldest s where a.tableoid = s.tableoid and a.ctid = s.ctid;
   get diagnostics ended = row_count;
-  with some as (
+  with oldest as (
     select e.tableoid, e.ctid from howdah.event e where e.kind = purge.kind limit 10 * purge.at_most
   )
-  delete from howdah.event e using some s where e.tableoid = s.tableoid and e.ctid = s.ctid;
+  delete from howdah.event e using oldest s where e.tableoid = s.tableoid and e.ctid = s.ctid;
   get diagnostics events = row_count;
   more := live > 0 or ended > 0 or events > 0;
   if more then

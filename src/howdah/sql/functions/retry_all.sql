@@ -9,18 +9,19 @@ declare
   due    bigint[];
 begin
   select * into page from howdah.lock_page('{"status": ["failed"]}' || retry_all.filter, retry_all.after, retry_all.at_most);
-  select array_agg(t.id) filter (where t.status = 'failed'),
-         array_agg(t.id) filter (where t.status = 'queued' or t.status = 'suspended'
-                                   and not (t.joining and exists (select from howdah.task c where c.parent = t.id and not c.told)))
+  select coalesce(array_agg(t.id) filter (where t.status = 'failed'), '{}'),
+         coalesce(array_agg(t.id) filter (where t.status = 'queued' or t.status = 'suspended'
+                                   and not (t.joining and exists (select from howdah.task c where c.parent = t.id and not c.told))), '{}')
     into failed, due from howdah.task t where t.id = any (page.free);
   update howdah.task t set error = null where t.id = any (failed);     -- the trigger resume does the rest
-  perform howdah.make_due(due) where due is not null;
+  perform howdah.make_due(due) where due <> '{}';
   return query
-  select x.id, case when x.id = any (failed) then 'resumed' when x.id = any (due) then 'due now' else 'skipped' end,
-         case when x.id = any (page.held) then 'another transaction holds it'
-              when x.id = any (failed || due) then null
-              else (select case t.status when 'running' then 'it is running' else 'it waits for its children' end from howdah.task t where t.id = x.id) end
-    from unnest(page.free || page.held) x (id) order by x.id;
+  select t.id, 'skipped', case t.status when 'running' then 'it is running' else 'it waits for its children' end
+    from howdah.task t where t.id = any (page.free) and t.id <> all (failed || due)
+  union all select f, 'resumed', null from unnest(failed) f
+  union all select d, 'due now', null from unnest(due) d
+  union all select o.id, 'skipped', o.why from jsonb_to_recordset(page.others) o (id bigint, why text)
+   order by 1;
 end
 $$;
 comment on function howdah.retry_all(jsonb, bigint, int) is
