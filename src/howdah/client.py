@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Unpack
 from uuid import UUID
 
 from howdah import calls
-from howdah.caller import Caller
-from howdah.calls import Call
+from howdah.carry import Carry
 from howdah.durations import Duration
-from howdah.errors import HowdahError, InvalidOption, TaskNotFound, shown
+from howdah.errors import HowdahError
+from howdah.filters import Filter, check_id, checked
 from howdah.kinds.actor import ActorKind
 from howdah.kinds.schedule import Schedule, When
-from howdah.payload import encode_message, plain_json
+from howdah.payload import encode_message
+from howdah.repair import Repair
 from howdah.results import Waiter, wait_sync
-from howdah.task import Reason, TaskInfo
+from howdah.task import Reason, TaskInfo, only
 
 
-class Client(Caller):
+class Client(Repair, Carry):
     """Enqueue, look and repair, with no worker machinery. An App is a Client with handlers.
 
     Every verb has its twin in `_sync`. On a running event loop, as in a notebook, the twins work and block the loop for
@@ -36,13 +36,13 @@ class Client(Caller):
         With `cascade` what it spawned is cancelled too, and what that spawned. A running task ends as cancelled unless it
         succeeds first. Raises TaskNotFound, WrongStatus if it has ended.
         """
-        return await self.run(calls.cancel(_id(task_id), reason, cascade=cascade), connection)
+        return await self.run(calls.cancel(check_id(task_id), reason, cascade=cascade), connection)
 
     def cancel_sync(
         self, task_id: int, reason: str | None = None, *, cascade: bool = True, connection: Any = None
     ) -> str:
         """As `cancel`, blocking."""
-        return self.run_sync(calls.cancel(_id(task_id), reason, cascade=cascade), connection)
+        return self.run_sync(calls.cancel(check_id(task_id), reason, cascade=cascade), connection)
 
     async def send(self, task_id: int, message: Any, *, kind: str | None = None, connection: Any = None) -> int:
         """Put a message into the inbox of an actor, in your transaction with `connection=`; returns the message's id.
@@ -50,11 +50,11 @@ class Client(Caller):
         With `kind`, and its code here, the message is checked before it is sent; in any case when it is read.
         Raises InvalidPayload, TaskNotFound if the task is not there or has ended, WrongStatus if it takes no messages.
         """
-        return await self.run(calls.send(_id(task_id), self._message(message, kind)), connection)
+        return await self.run(calls.send(check_id(task_id), self._message(message, kind)), connection)
 
     def send_sync(self, task_id: int, message: Any, *, kind: str | None = None, connection: Any = None) -> int:
         """As `send`, blocking."""
-        return self.run_sync(calls.send(_id(task_id), self._message(message, kind)), connection)
+        return self.run_sync(calls.send(check_id(task_id), self._message(message, kind)), connection)
 
     def _message(self, message: Any, kind: str | None) -> str:
         handler = self.registry.find(kind) if kind is not None else None
@@ -62,75 +62,48 @@ class Client(Caller):
             return handler.encode_message(message)
         return encode_message(message, max_bytes=self.max_payload)
 
-    async def edit(
-        self, task_id: int, *, payload: Mapping[str, Any] | None = None, step: str | None = None, connection: Any = None
-    ) -> None:
-        """Change the payload, the step, or both of a task that does not run; its status stays.
-
-        Checked against the fields of the step: by its code if that is here, else by the names the database knows. What
-        was there before is in the task's history. Raises InvalidPayload, InvalidOption, TaskNotFound, WrongStatus.
-        """
-        found = _only(task_id, await self.run(calls.find({"ids": [_id(task_id)]}), connection))
-        await self.run(calls.edit(task_id, self._edited(found, payload, step), step), connection)
-
-    def edit_sync(
-        self, task_id: int, *, payload: Mapping[str, Any] | None = None, step: str | None = None, connection: Any = None
-    ) -> None:
-        """As `edit`, blocking."""
-        found = _only(task_id, self.run_sync(calls.find({"ids": [_id(task_id)]}), connection))
-        self.run_sync(calls.edit(task_id, self._edited(found, payload, step), step), connection)
-
-    def _edited(self, found: TaskInfo, payload: Mapping[str, Any] | None, step: str | None) -> str | None:
-        """The new payload as JSON; None for the old one, which must fit the new step."""
-        handler = self.registry.find(found.kind)
-        if handler is not None:
-            fields = found.payload if payload is None else payload
-            checked = handler.named(step if step is not None else found.step, fields).payload
-            return None if payload is None else checked
-        return None if payload is None else plain_json(payload, "payload", max_bytes=self.max_payload)
-
     async def retry(self, task_id: int, *, connection: Any = None) -> str:
         """Go on with a parked task from its step ("resumed"), or make a waiting one due ("due now").
 
         Raises TaskNotFound, WrongStatus if it runs or has ended.
         """
-        return await self.run(calls.retry(_id(task_id)), connection)
+        return await self.run(calls.retry(check_id(task_id)), connection)
 
     def retry_sync(self, task_id: int, *, connection: Any = None) -> str:
         """As `retry`, blocking."""
-        return self.run_sync(calls.retry(_id(task_id)), connection)
+        return self.run_sync(calls.retry(check_id(task_id)), connection)
 
     async def why(self, task_id: int) -> list[Reason]:
         """Why a task is not running: one Reason per cause. Raises TaskNotFound."""
-        return [Reason(**row) for row in await self.run(calls.why(_id(task_id)))]
+        return [Reason(**row) for row in await self.run(calls.why(check_id(task_id)))]
 
     def why_sync(self, task_id: int) -> list[Reason]:
         """As `why`, blocking."""
-        return [Reason(**row) for row in self.run_sync(calls.why(_id(task_id)))]
+        return [Reason(**row) for row in self.run_sync(calls.why(check_id(task_id)))]
 
     async def show(self, task_id: int) -> TaskInfo:
         """One task as it is now, live or ended. Raises TaskNotFound."""
-        return _only(task_id, await self.run(calls.find({"ids": [_id(task_id)]})))
+        return only(task_id, await self.run(calls.find({"ids": [check_id(task_id)]})))
 
     def show_sync(self, task_id: int) -> TaskInfo:
         """As `show`, blocking."""
-        return _only(task_id, self.run_sync(calls.find({"ids": [_id(task_id)]})))
+        return only(task_id, self.run_sync(calls.find({"ids": [check_id(task_id)]})))
 
     async def history(self, task_id: int) -> list[dict[str, Any]]:
         """What happened to a task: retries, failures, crashes, timeouts, operator actions, oldest first."""
-        return await self.run(calls.history(_id(task_id)))
+        return await self.run(calls.history(check_id(task_id)))
 
     def history_sync(self, task_id: int) -> list[dict[str, Any]]:
         """As `history`, blocking."""
-        return self.run_sync(calls.history(_id(task_id)))
+        return self.run_sync(calls.history(check_id(task_id)))
 
     async def inbox(self, task_id: int, *, limit: int = 100) -> list[dict[str, Any]]:
         """What a task was sent and has not consumed yet, oldest first: rows of `howdah.message`."""
-        return await self.run(calls.inbox(_id(task_id), limit))
+        return await self.run(calls.inbox(check_id(task_id), limit))
 
     def inbox_sync(self, task_id: int, *, limit: int = 100) -> list[dict[str, Any]]:
         """As `inbox`, blocking."""
-        return self.run_sync(calls.inbox(_id(task_id), limit))
+        return self.run_sync(calls.inbox(check_id(task_id), limit))
 
     async def result(self, task_id: int, *, timeout: Duration | None = None, kind: str | None = None) -> Any:
         """Wait for a task to end; see Task.result."""
@@ -140,13 +113,13 @@ class Client(Caller):
             for over in [known for known in list(self.waiters) if known.is_closed()]:
                 self.waiters.pop(over, None)
             waiter = self.waiters[loop] = Waiter(self.run)
-        return self._read_result(await waiter.wait(_id(task_id), timeout), kind)
+        return self._read_result(await waiter.wait(check_id(task_id), timeout), kind)
 
     def result_sync(self, task_id: int, *, timeout: Duration | None = None, kind: str | None = None) -> Any:
         """As `result`, blocking. Refused on a running event loop: what it waits for may have to run on that loop."""
         if asyncio._get_running_loop() is not None:  # pyright: ignore[reportPrivateUsage]
             raise HowdahError("result_sync would block the running event loop", hint="Write: await task.result()")
-        return self._read_result(wait_sync(self.run_sync, _id(task_id), timeout), kind)
+        return self._read_result(wait_sync(self.run_sync, check_id(task_id), timeout), kind)
 
     def _read_result(self, value: Any, kind: str | None) -> Any:
         handler = self.registry.find(kind) if kind is not None else None
@@ -219,36 +192,14 @@ class Client(Caller):
 
     # ── many ──
 
-    async def tasks(
-        self,
-        *,
-        ids: Iterable[int] | None = None,
-        status: Iterable[str] | None = None,
-        kind: str | None = None,
-        queue: str | None = None,
-        key: str | None = None,
-        parent: int | None = None,
-        before: int | None = None,
-        limit: int = 50,
-    ) -> list[TaskInfo]:
-        """Tasks, live and ended, newest first; page on with `before` = the last id seen."""
-        call = _find(ids, status, kind, queue, key, parent, before, limit)
+    async def tasks(self, *, before: int | None = None, limit: int = 50, **chosen: Unpack[Filter]) -> list[TaskInfo]:
+        """Tasks that a filter finds, live and ended, newest first; page on with `before` = the last id seen."""
+        call = calls.find(checked(chosen), before=before, at_most=limit)
         return [TaskInfo(**row) for row in await self.run(call)]
 
-    def tasks_sync(
-        self,
-        *,
-        ids: Iterable[int] | None = None,
-        status: Iterable[str] | None = None,
-        kind: str | None = None,
-        queue: str | None = None,
-        key: str | None = None,
-        parent: int | None = None,
-        before: int | None = None,
-        limit: int = 50,
-    ) -> list[TaskInfo]:
+    def tasks_sync(self, *, before: int | None = None, limit: int = 50, **chosen: Unpack[Filter]) -> list[TaskInfo]:
         """As `tasks`, blocking."""
-        call = _find(ids, status, kind, queue, key, parent, before, limit)
+        call = calls.find(checked(chosen), before=before, at_most=limit)
         return [TaskInfo(**row) for row in self.run_sync(call)]
 
     async def pause(self, queue: str, reason: str | None = None) -> None:
@@ -260,7 +211,7 @@ class Client(Caller):
         self.run_sync(calls.pause(queue, reason))
 
     async def resume(self, queue: str) -> bool:
-        """Undo `pause`. False if the queue was not paused."""
+        """Undo `pause` and `drain`. False if the queue was neither."""
         return await self.run(calls.resume(queue))
 
     def resume_sync(self, queue: str) -> bool:
@@ -306,43 +257,3 @@ class Client(Caller):
     def stop_workers_sync(self, worker: UUID | None = None) -> int:
         """As `stop_workers`, blocking."""
         return self.run_sync(calls.stop_workers(worker))
-
-
-def _id(task_id: Any) -> int:
-    if isinstance(task_id, bool) or not isinstance(task_id, int) or not -(2**63) <= task_id < 2**63:
-        raise InvalidOption(f"a task id is a whole number of 64 bits, not {shown(task_id)}")
-    return task_id
-
-
-def _find(
-    ids: Iterable[int] | None,
-    status: Iterable[str] | None,
-    kind: str | None,
-    queue: str | None,
-    key: str | None,
-    parent: int | None,
-    before: int | None,
-    limit: int,
-) -> Call[list[calls.Row]]:
-    return calls.find(
-        ids=_list(ids),
-        status=_list(status),
-        kind=kind,
-        queue=queue,
-        key=key,
-        parent=parent,
-        before=before,
-        at_most=limit,
-    )
-
-
-def _list(values: Iterable[Any] | None) -> list[Any] | None:
-    return None if values is None else [values] if isinstance(values, str) else list(values)
-
-
-def _only(task_id: int, rows: Sequence[Mapping[str, Any]]) -> TaskInfo:
-    if not rows:
-        raise TaskNotFound(
-            f"there is no task {task_id}", hint="It never existed, was rolled back, or its retention is over"
-        )
-    return TaskInfo(**rows[0])

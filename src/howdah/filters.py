@@ -13,7 +13,7 @@ from howdah.options import check_name
 
 
 class Filter(TypedDict, total=False):
-    """What chooses tasks; all that is given must hold.
+    """What chooses tasks; all that is given, and not None, must hold.
 
     ids             these tasks
     status          one, or several: queued, running, suspended, failed; where ended tasks are found, succeeded, cancelled
@@ -26,19 +26,19 @@ class Filter(TypedDict, total=False):
     finished_after, finished_before   the same for the end, where ended tasks are found
     """
 
-    ids: Iterable[int]
-    status: str | Iterable[str]
-    kind: str
-    queue: str
-    step: str
-    key: str
-    group: str
-    error: str
-    parent: int
-    created_after: datetime
-    created_before: datetime
-    finished_after: datetime
-    finished_before: datetime
+    ids: Iterable[int] | None
+    status: str | Iterable[str] | None
+    kind: str | None
+    queue: str | None
+    step: str | None
+    key: str | None
+    group: str | None
+    error: str | None
+    parent: int | None
+    created_after: datetime | None
+    created_before: datetime | None
+    finished_after: datetime | None
+    finished_before: datetime | None
 
 
 def checked(given: Mapping[str, Any]) -> dict[str, Any]:

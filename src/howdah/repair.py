@@ -2,80 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Unpack
 
 from howdah import calls
 from howdah.caller import Caller
-from howdah.calls import Call, Purged, Row
+from howdah.calls import Purged, Row
 from howdah.durations import Duration
-from howdah.errors import InvalidOption
 from howdah.filters import Filter, as_json, check_id, checked
-from howdah.options import options
+from howdah.options import check_name
 from howdah.payload import plain_json
+from howdah.sweeps import Bulk, Sweep, cancelling, changed, editing, retrying
 from howdah.task import TaskInfo, only
-
-LIVE = ["queued", "running", "suspended", "failed"]
-_HELD = "another transaction holds it"
-_EVERY = "Give a filter, or every=True for all of them"
-
-
-@dataclass(slots=True)
-class Bulk:
-    """What became of all that a filter found.
-
-    `outcomes` counts them: {"resumed": 9, "skipped": 1}; `skipped` counts why: {"it is running": 1}. After a dry run
-    nothing was done, and `counts` has rows of kind, queue, status, tasks.
-    """
-
-    outcomes: Counter[str] = field(default_factory=Counter[str])
-    skipped: Counter[str] = field(default_factory=Counter[str])
-    counts: list[Row] = field(default_factory=list[Row])
-
-    @property
-    def found(self) -> int:
-        """How many tasks the filter found."""
-        return sum(row["tasks"] for row in self.counts) + self.outcomes.total()
-
-    @property
-    def done(self) -> int:
-        """How many tasks were changed."""
-        return self.outcomes.total() - self.outcomes["skipped"] - self.outcomes["unchanged"]
-
-    def add(self, rows: Iterable[Row]) -> None:
-        """Count a page of rows of id, outcome, why."""
-        for row in rows:
-            self.outcomes[row["outcome"]] += 1
-            if row["why"] is not None:
-                self.skipped[row["why"]] += 1
-
-
-@dataclass(frozen=True, slots=True)
-class Sweep:
-    """Something to be done to all that a filter finds, page by page."""
-
-    chosen: Mapping[str, Any]
-    page: Callable[[str, int], Call[list[Row]]]
-
-    def calls(self) -> Generator[Call[list[Row]], list[Row], None]:
-        """The calls to make, one after the other; each wants the answer to the one before.
-
-        What another transaction held is asked for once more at the end: it was most likely a worker.
-        """
-        held: list[int] = []
-        after = 0
-        while rows := (yield self.page(as_json(self.chosen), after)):
-            held += [row["id"] for row in rows if row["why"] == _HELD]
-            after = max(row["id"] for row in rows)
-        for first in range(0, len(held), calls.PAGE):
-            yield self.page(as_json({**self.chosen, "ids": held[first : first + calls.PAGE]}), 0)
-
-    def settled(self, rows: list[Row], asked: Call[list[Row]]) -> list[Row]:
-        """The rows of a page whose outcome is final."""
-        return rows
 
 
 class Repair(Caller):
@@ -109,7 +48,7 @@ class Repair(Caller):
 
         >>> await app.edit(42, payload={"user_id": 7}, priority=9)  # doctest: +SKIP
         """
-        changes = _changes(queue, priority, delay, at)
+        changes = changed(queue, priority, delay, at)
         found = only(task_id, await self.run(calls.find({"ids": [check_id(task_id)]}), connection))
         await self.run(calls.edit(task_id, self._edited(found, payload, step), step, **changes), connection)
 
@@ -126,7 +65,7 @@ class Repair(Caller):
         connection: Any = None,
     ) -> None:
         """As `edit`, blocking."""
-        changes = _changes(queue, priority, delay, at)
+        changes = changed(queue, priority, delay, at)
         found = only(task_id, self.run_sync(calls.find({"ids": [check_id(task_id)]}), connection))
         self.run_sync(calls.edit(task_id, self._edited(found, payload, step), step, **changes), connection)
 
@@ -143,6 +82,14 @@ class Repair(Caller):
 
     # ── all that a filter finds ──
 
+    async def count_tasks(self, **chosen: Unpack[Filter]) -> list[Row]:
+        """How many live tasks a filter finds: rows of kind, queue, status, tasks. Raises InvalidOption."""
+        return await self.run(calls.count_tasks(as_json(checked(chosen))))
+
+    def count_tasks_sync(self, **chosen: Unpack[Filter]) -> list[Row]:
+        """As `count_tasks`, blocking."""
+        return self.run_sync(calls.count_tasks(as_json(checked(chosen))))
+
     async def retry_all(
         self, *, every: bool = False, dry_run: bool = False, connection: Any = None, **chosen: Unpack[Filter]
     ) -> Bulk:
@@ -155,15 +102,13 @@ class Repair(Caller):
         >>> (await app.retry_all(kind="welcome", error="timeout")).outcomes  # doctest: +SKIP
         Counter({'resumed': 212})
         """
-        sweep = Sweep({"status": ["failed"]} | _given(chosen, every=every), calls.retry_all)
-        return await self._all(sweep, dry_run, connection)
+        return await self._all(retrying(chosen, every=every), dry_run, connection)
 
     def retry_all_sync(
         self, *, every: bool = False, dry_run: bool = False, connection: Any = None, **chosen: Unpack[Filter]
     ) -> Bulk:
         """As `retry_all`, blocking."""
-        sweep = Sweep({"status": ["failed"]} | _given(chosen, every=every), calls.retry_all)
-        return self._all_sync(sweep, dry_run, connection)
+        return self._all_sync(retrying(chosen, every=every), dry_run, connection)
 
     async def cancel_all(
         self,
@@ -176,7 +121,8 @@ class Repair(Caller):
         **chosen: Unpack[Filter],
     ) -> Bulk:
         """Cancel all live tasks that the filter finds, as `cancel` does; for the rest see `retry_all`."""
-        return await self._all(cancelling(_given(chosen, every=every), reason, cascade=cascade), dry_run, connection)
+        sweep = cancelling(chosen, reason, cascade=cascade, every=every)
+        return await self._all(sweep, dry_run, connection)
 
     def cancel_all_sync(
         self,
@@ -189,7 +135,8 @@ class Repair(Caller):
         **chosen: Unpack[Filter],
     ) -> Bulk:
         """As `cancel_all`, blocking."""
-        return self._all_sync(cancelling(_given(chosen, every=every), reason, cascade=cascade), dry_run, connection)
+        sweep = cancelling(chosen, reason, cascade=cascade, every=every)
+        return self._all_sync(sweep, dry_run, connection)
 
     async def edit_all(
         self,
@@ -209,7 +156,7 @@ class Repair(Caller):
 
         >>> await app.edit_all(queue="mail", kind="digest", to_queue="bulk", priority=-5)  # doctest: +SKIP
         """
-        sweep = editing(_given(chosen, every=every), _changes(to_queue, priority, delay, at))
+        sweep = editing(chosen, changed(to_queue, priority, delay, at), every=every)
         return await self._all(sweep, dry_run, connection)
 
     def edit_all_sync(
@@ -225,14 +172,14 @@ class Repair(Caller):
         **chosen: Unpack[Filter],
     ) -> Bulk:
         """As `edit_all`, blocking."""
-        sweep = editing(_given(chosen, every=every), _changes(to_queue, priority, delay, at))
+        sweep = editing(chosen, changed(to_queue, priority, delay, at), every=every)
         return self._all_sync(sweep, dry_run, connection)
 
     async def _all(self, sweep: Sweep, dry_run: bool, connection: Any) -> Bulk:
         if dry_run:
             return Bulk(counts=await self.run(calls.count_tasks(as_json(sweep.chosen)), connection))
         bulk = Bulk()
-        async for rows in self._pages(sweep, connection):
+        async for rows in self.sweep(sweep, connection):
             bulk.add(rows)
         return bulk
 
@@ -243,3 +190,71 @@ class Repair(Caller):
         for rows in self.sweep_sync(sweep, connection):
             bulk.add(rows)
         return bulk
+
+    async def sweep(self, sweep: Sweep, connection: Any = None) -> AsyncIterator[list[Row]]:
+        """Do it, a page a step."""
+        while (call := sweep.next()) is not None:
+            yield sweep.read(await self.run(call, connection))
+
+    def sweep_sync(self, sweep: Sweep, connection: Any = None) -> Iterator[list[Row]]:
+        """As `sweep`, blocking."""
+        while (call := sweep.next()) is not None:
+            yield sweep.read(self.run_sync(call, connection))
+
+    # ── queues and kinds ──
+
+    async def drain(self, queue: str, reason: str | None = None) -> int:
+        """Let a queue finish what is in it, and take no more; returns how many tasks are left in it, without parked ones.
+
+        What is due later is finished too, when its time has come. Enqueues are refused with QueueClosed, ticks of schedules
+        are skipped; steps, retries and children of what is in it go on. `resume` opens the queue again.
+
+        >>> await app.drain("mail", "moving to another provider")  # doctest: +SKIP
+        """
+        return await self.run(calls.drain(check_name(queue, "queue"), reason))
+
+    def drain_sync(self, queue: str, reason: str | None = None) -> int:
+        """As `drain`, blocking."""
+        return self.run_sync(calls.drain(check_name(queue, "queue"), reason))
+
+    async def disable(self, kind: str, reason: str | None = None) -> None:
+        """Start no task of this kind, in the whole fleet, until `enable`. Running attempts go on; enqueueing goes on.
+
+        Raises UnknownKind.
+        """
+        await self.run(calls.disable(check_name(kind, "kind"), reason))
+
+    def disable_sync(self, kind: str, reason: str | None = None) -> None:
+        """As `disable`, blocking."""
+        self.run_sync(calls.disable(check_name(kind, "kind"), reason))
+
+    async def enable(self, kind: str) -> bool:
+        """Undo `disable`. False if the kind was not disabled. Raises UnknownKind."""
+        return await self.run(calls.enable(check_name(kind, "kind")))
+
+    def enable_sync(self, kind: str) -> bool:
+        """As `enable`, blocking."""
+        return self.run_sync(calls.enable(check_name(kind, "kind")))
+
+    async def purge(self, kind: str, *, dry_run: bool = False) -> Purged:
+        """Forget a kind: cancel its live tasks, then delete its ended ones, the events of all of them, and its name.
+
+        Parents are told and children cancelled, as with `cancel`. Tasks that run are left, and counted in `running`; they
+        keep the name of the kind, as do schedules and live workers that know it. In pages, each a transaction of its own.
+        `dry_run` only counts. Raises UnknownKind.
+        """
+        page = await self.run(calls.purge(check_name(kind, "kind"), dry_run=dry_run))
+        total = page
+        while page.more and not dry_run:
+            page = await self.run(calls.purge(kind, dry_run=False))
+            total = total.plus(page)
+        return total
+
+    def purge_sync(self, kind: str, *, dry_run: bool = False) -> Purged:
+        """As `purge`, blocking."""
+        page = self.run_sync(calls.purge(check_name(kind, "kind"), dry_run=dry_run))
+        total = page
+        while page.more and not dry_run:
+            page = self.run_sync(calls.purge(kind, dry_run=False))
+            total = total.plus(page)
+        return total

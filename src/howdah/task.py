@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import UUID
 
 from howdah.durations import Duration
+from howdah.errors import TaskNotFound
 
 if TYPE_CHECKING:
     from howdah.client import Client
@@ -50,6 +52,15 @@ class TaskInfo:
     start_before: datetime | None = None
     finish_before: datetime | None = None
     late: str | None = None
+
+
+def only(task_id: int, rows: Sequence[Mapping[str, Any]]) -> TaskInfo:
+    """The task of this id, from what was found of it. Raises TaskNotFound."""
+    if not rows:
+        raise TaskNotFound(
+            f"there is no task {task_id}", hint="It never existed, was rolled back, or its retention is over"
+        )
+    return TaskInfo(**rows[0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,12 @@ class Purged(NamedTuple):
     events: int
     more: bool
 
+    def plus(self, page: Purged) -> Purged:
+        """This and what the next page did; what is left is what that one saw."""
+        return Purged(
+            self.live + page.live, page.running, self.ended + page.ended, self.events + page.events, page.more
+        )
+
 
 def purge(kind: str, *, dry_run: bool) -> Call[Purged]:
     types = {"kind": "text", "dry_run": "boolean", "at_most": "int"}

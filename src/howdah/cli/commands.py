@@ -56,10 +56,19 @@ COMMANDS: dict[Group, list[Command]] = {
         ),
         Command("cancel", "fix:cancel", "Cancel tasks.", "howdah cancel 42 --reason 'sent by hand'"),
         Command(
-            "edit", "fix:edit", "Change the payload or step of a task.", """howdah edit 42 --payload '{"n": 1}' --retry"""
+            "edit", "fix:edit", "Change tasks, or move them to another queue.",
+            """howdah edit 42 --payload '{"n": 1}' --retry; howdah edit --from mail --queue bulk""",
         ),
-        Command("pause", "fix:pause", "Start no more tasks of a queue.", "howdah pause mail --reason 'SES is down'"),
-        Command("resume", "fix:resume", "Undo pause.", "howdah resume mail"),
+        Command(
+            "export", "carry:export_tasks", "Print live tasks as lines of JSON.", "howdah export --kind welcome > tasks.jsonl"
+        ),
+        Command("import", "carry:import_tasks", "Write exported tasks.", "howdah import tasks.jsonl --dry-run"),
+        Command("pause", "steer:pause", "Start no more tasks of a queue.", "howdah pause mail --reason 'SES is down'"),
+        Command("drain", "steer:drain", "Finish what is in a queue, take no more.", "howdah drain mail --wait --timeout 1h"),
+        Command("resume", "steer:resume", "Undo pause and drain.", "howdah resume mail"),
+        Command("disable", "steer:disable", "Start no tasks of a kind.", "howdah disable welcome --reason 'wrong template'"),
+        Command("enable", "steer:enable", "Undo disable.", "howdah enable welcome"),
+        Command("purge", "steer:purge", "Forget a kind and all its tasks.", "howdah purge welcome --dry-run"),
         Command(
             "schedule", "schedules:schedule", "Have a task enqueued again and again.",
             "howdah schedule nightly report --cron '0 3 * * *' --timezone Europe/Riga",
@@ -71,7 +80,7 @@ COMMANDS: dict[Group, list[Command]] = {
         ),
         Command("resume-schedule", "schedules:resume_schedule", "Undo pause-schedule.", "howdah resume-schedule nightly"),
         Command("trigger", "schedules:trigger", "Fire a schedule once now.", "howdah trigger nightly"),
-        Command("stop", "fix:stop", "Ask workers to finish what they run and exit.", "howdah stop"),
+        Command("stop", "steer:stop", "Ask workers to finish what they run and exit.", "howdah stop"),
     ],
     DATABASE: [
         Command("migrate", "database:migrate", "Bring the tables to this version.", "howdah migrate --sql > howdah.sql"),
@@ -91,7 +100,8 @@ _EPILOGUE = "\n".join(
     [
         "The database: --dsn, or $HOWDAH_DSN, or else an embedded PostgreSQL that keeps",
         "its data in $HOWDAH_HOME, or .howdah in this folder.",
-        "Exit codes: 0 ok · 1 failed · 2 usage · 3 not found · 4 held up (why) · 130 Ctrl-C",
+        "Exit codes: 0 ok · 1 failed · 2 usage · 3 not found · 4 held up (why, drain)",
+        "5 not confirmed (purge) · 130 Ctrl-C",
     ]
 )
 

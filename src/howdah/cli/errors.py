@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from howdah import errors
 
-OK, FAILED, USAGE, NOT_FOUND, HELD_UP, INTERRUPTED = 0, 1, 2, 3, 4, 130
+OK, FAILED, USAGE, NOT_FOUND, HELD_UP, REFUSED, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
 
 class NotAnApp(errors.InvalidOption):

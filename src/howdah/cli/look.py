@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from howdah.cli.errors import HELD_UP, OK, say
-from howdah.cli.options import ANYWHERE, Kind, Output, Queue, Status, Where, statuses
+from howdah.cli.options import ANY, ANYWHERE, CHOOSING, Filters, Output, Queue, Step, Where, read_moment
 from howdah.cli.options import task_id as one_id
 from howdah.cli.output import (
     Column,
@@ -70,28 +70,31 @@ TASK_COLUMNS = (
 
 def ls(
     *,
-    status: Status = None,
-    kind: Kind = None,
+    filters: Filters = ANY,
     queue: Queue = None,
-    key: Annotated[str | None, Parameter(help="Only the tasks with this key")] = None,
-    parent: Annotated[int | None, Parameter(help="Only what this task spawned")] = None,
+    step: Step = None,
+    finished_after: Annotated[str | None, Parameter(group=CHOOSING, help="Ended then or later")] = None,
+    finished_before: Annotated[str | None, Parameter(group=CHOOSING, help="Ended before")] = None,
     limit: Annotated[int, Parameter(name=["--limit", "-n"], help="At most so many")] = 50,
     before: Annotated[int | None, Parameter(help="Only ids below this one: the next page")] = None,
     output: Output = None,
     where: Where = ANYWHERE,
 ) -> None:
     """List tasks. `when`: due (queued), begun (running, failed), ended."""
-    chosen = statuses(status)
+    chosen = filters.chosen(
+        queue=queue,
+        step=step,
+        finished_after=read_moment(finished_after, "--finished-after"),
+        finished_before=read_moment(finished_before, "--finished-before"),
+    )
     if limit < 1:
         raise InvalidOption(f"limit must be a whole number from 1, not {limit}")
     with where.client() as client:
-        found = client.tasks_sync(
-            status=chosen, kind=kind, queue=queue, key=key, parent=parent, before=before, limit=limit
-        )
+        found = client.tasks_sync(before=before, limit=limit, **chosen)
     print_rows([asdict(task) for task in found], TASK_COLUMNS, output)
     if for_people(output):
         if not found:
-            say("no tasks" if (chosen, kind, queue, key, parent, before) == (None,) * 6 else "no such tasks")
+            say("no such tasks" if chosen or before is not None else "no tasks")
         elif len(found) == limit:
             say(f"the newest {limit}; the next page: --before {found[-1].id}")
 
@@ -232,13 +235,22 @@ def why(task: TaskId, /, *, output: Output = None, where: Where = ANYWHERE) -> i
 
 def _queue_note(row: Row) -> str:
     paused = f"by {row['paused_by']}: {row['reason'] or 'no reason given'}" if row["paused"] else ""
+    drained = (
+        f"takes no more, by {row['draining_by']}: {row['draining_reason'] or 'no reason given'}"
+        if row["draining_at"]
+        else ""
+    )
     limit = f"at most {row['max_running']} run" if row["max_running"] else ""
-    return "; ".join(part for part in (paused, limit) if part)
+    return "; ".join(part for part in (paused, drained, limit) if part)
+
+
+def _queue_state(row: Row) -> str:
+    return "paused" if row["paused"] else "draining" if row["draining_at"] else "open"
 
 
 _QUEUE_COLUMNS = (
     Column.of("name"),
-    Column("state", lambda row: "paused" if row["paused"] else "open"),
+    Column("state", _queue_state),
     *(Column.of(name, right=True) for name in ("due", "later", "running", "suspended", "failed")),
     Column("oldest", lambda row: row["oldest_due"]),
     Column("note", _queue_note, wide=True),

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from cyclopts import Group, Parameter
 
@@ -18,8 +19,10 @@ from howdah.errors import CannotConnect, InvalidOption
 
 if TYPE_CHECKING:
     from howdah.client import Client
+    from howdah.filters import Filter
 
 STATUSES = ("queued", "running", "suspended", "failed", "succeeded", "cancelled")
+CHOOSING = Group("Choosing tasks", sort_key=50)
 EVERYWHERE = Group("Everywhere", sort_key=99)
 
 Output = Annotated[
@@ -31,15 +34,48 @@ Output = Annotated[
         help="table, json, jsonl or ids; without it a table on a terminal and tab-separated text in a pipe",
     ),
 ]
-Status = Annotated[
-    list[str] | None,
-    Parameter(
-        name=["--status", "-s"], negative="", help=f"Only these: {', '.join(STATUSES)}. Repeat it, or use commas"
-    ),
-]
-Kind = Annotated[str | None, Parameter(name=["--kind", "-k"], help="Only this kind")]
-Queue = Annotated[str | None, Parameter(name=["--queue", "-q"], help="Only this queue")]
+Queue = Annotated[str | None, Parameter(name=["--queue", "-q"], group=CHOOSING, help="Only this queue")]
+Step = Annotated[str | None, Parameter(group=CHOOSING, help="Only those at this step")]
 Ids = Annotated[str, Parameter(name="ID", allow_leading_hyphen=True, help="Ids of tasks; - reads them from stdin")]
+
+
+@Parameter(name="*", group=CHOOSING)
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which tasks are meant; all that is given must hold."""
+
+    status: Annotated[
+        list[str] | None,
+        Parameter(
+            name=["--status", "-s"], negative="", help=f"Only these: {', '.join(STATUSES)}. Repeat it, or use commas"
+        ),
+    ] = None
+    kind: Annotated[str | None, Parameter(name=["--kind", "-k"], help="Only this kind")] = None
+    key: Annotated[str | None, Parameter(help="Only this key; with a * at its end, all that begin so")] = None
+    group: Annotated[str | None, Parameter(help="Only those in this group")] = None
+    error: Annotated[str | None, Parameter(help="Only those with this text in their error or reason")] = None
+    parent: Annotated[int | None, Parameter(help="Only what this task spawned")] = None
+    created_after: Annotated[
+        str | None, Parameter(help='Enqueued then or later: "2026-12-01T09:00" or with a zone')
+    ] = None
+    created_before: Annotated[str | None, Parameter(help="Enqueued before")] = None
+
+    def chosen(self, **more: Any) -> Filter:
+        """What was given, and only that. Raises InvalidOption."""
+        given = {
+            "status": statuses(self.status),
+            "kind": self.kind,
+            "key": self.key,
+            "group": self.group,
+            "error": self.error,
+            "parent": self.parent,
+            "created_after": read_moment(self.created_after, "--created-after"),
+            "created_before": read_moment(self.created_before, "--created-before"),
+        }
+        return cast("Filter", {name: value for name, value in (given | more).items() if value is not None})
+
+
+ANY = Filters()
 
 
 @Parameter(name="*", group=EVERYWHERE)
@@ -131,3 +167,17 @@ def task_id(word: str) -> int:
     if len(ids) != 1:
         raise InvalidOption(f"one id is needed here, not {len(ids)}")
     return ids[0]
+
+
+def read_moment(text: str | None, option: str = "--at") -> datetime | None:
+    """A time as people write it, without a zone the one here. Raises InvalidOption."""
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidOption(
+            f"{option} cannot be read as a time: {text[:80]!r}",
+            hint='Write "2026-12-01T09:00", or with a zone: "…T09:00Z"',
+        ) from error
+    return found.astimezone() if found.tzinfo is None else found

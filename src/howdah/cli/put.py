@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from difflib import get_close_matches
 from itertools import islice
 from typing import Annotated, Any, Literal, NoReturn
@@ -17,7 +16,7 @@ from howdah import calls
 from howdah.app import App
 from howdah.cli import apps
 from howdah.cli.errors import say
-from howdah.cli.options import ANYWHERE, Output, Where, target
+from howdah.cli.options import ANYWHERE, Output, Where, read_moment, target
 from howdah.cli.options import task_id as one_id
 from howdah.cli.output import plain, print_json, to_json
 from howdah.db import borrowed
@@ -171,20 +170,6 @@ def _check_combination(*, many: bool, wait: bool, timeout: str | None, payload: 
         raise InvalidOption(
             "with --many the payloads come from stdin", hint="howdah enqueue KIND --many < payloads.jsonl"
         )
-
-
-def read_moment(text: str | None, option: str = "--at") -> datetime | None:
-    """A time as people write it, without a zone the one here. Raises InvalidOption."""
-    if text is None:
-        return None
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise InvalidOption(
-            f"{option} cannot be read as a time: {text[:80]!r}",
-            hint='Write "2026-12-01T09:00", or with a zone: "…T09:00Z"',
-        ) from error
-    return found.astimezone() if found.tzinfo is None else found
 
 
 def read_arguments(text: str, place: str = "the payload") -> dict[str, Any]:

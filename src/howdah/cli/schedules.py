@@ -11,9 +11,9 @@ from cyclopts import Parameter
 
 from howdah.cli import apps
 from howdah.cli.errors import OK, say
-from howdah.cli.options import ANYWHERE, Output, Where, target
+from howdah.cli.options import ANYWHERE, Output, Where, read_moment, target
 from howdah.cli.output import Column, Row, cell, console, escaped, for_people, plain, print_json, print_line, print_rows
-from howdah.cli.put import read_arguments, read_moment
+from howdah.cli.put import read_arguments
 from howdah.durations import in_words
 from howdah.errors import HowdahError, ScheduleNotFound
 from howdah.kinds.schedule import Missed, Overlap, When
@@ -37,7 +37,8 @@ def _note(row: Row) -> str:
         return f"by {row['paused_by']}: {row['reason'] or 'no reason given'}"
     skipped = f"{row['skipped']:,} skipped" if row["skipped"] else ""
     nobody = f"no live worker knows {row['kind']}" if row["state"] == "active" and not row["served"] else ""
-    return "; ".join(part for part in (nobody, skipped) if part)
+    closed = "its queue is drained, its ticks are skipped" if row["state"] == "active" and row["closed"] else ""
+    return "; ".join(part for part in (nobody, closed, skipped) if part)
 
 
 _COLUMNS = (

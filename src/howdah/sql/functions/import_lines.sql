@@ -10,7 +10,7 @@ declare
 begin
   with given as materialized (
     select (jsonb_populate_record(null::howdah.task, x.value - 'inbox')).*, x.value -> 'inbox' as inbox, x.n
-      from jsonb_array_elements(import_lines.lines) with ordinality x (value, n)
+      from jsonb_array_elements(import_lines.lines) with ordinality x (value, n) where x.value <> 'null'
   ), meant as materialized (
     select g.*, case when import_lines.keep_ids then g.id else nextval(pg_get_serial_sequence('howdah.task', 'id')) end as new_id from given g order by g.n
   ), put as (

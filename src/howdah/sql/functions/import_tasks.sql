@@ -47,4 +47,4 @@ begin
 end
 $$;
 comment on function howdah.import_tasks(jsonb, int, text, boolean) is
-  'Write tasks that howdah.export_tasks read, as a JSON array; first is the number of its first line, for errors. Parked ones come back parked, running ones queued with their attempt unspent, all under new ids unless keep_ids. A key, a tick or an id that is taken: raise, or skip the task. End with howdah.import_families in the same transaction. Errors: HW002, HW003 a line that is none, HW006 taken, HW010 the queue takes no more tasks.';
+  'Write tasks that howdah.export_tasks read, as a JSON array; first is the number of its first line, for errors; a null is an empty line. Parked ones come back parked, running ones queued with their attempt unspent, all under new ids unless keep_ids. A key, a tick or an id that is taken: raise, or skip the task. End with howdah.import_families in the same transaction. Errors: HW002, HW003 a line that is none, HW006 taken, HW010 the queue takes no more tasks.';
