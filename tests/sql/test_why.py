@@ -118,6 +118,15 @@ def test_queue_paused(conn: psycopg.Connection, worker: Worker) -> None:
     assert advice == "howdah resume q"
 
 
+def test_kind_disabled(conn: psycopg.Connection, worker: Worker) -> None:
+    waiting = put(conn)
+    conn.execute("select howdah.disable('job', 'wrong template')")
+    code, reason, advice = why(conn, waiting)
+    assert code == "kind disabled"
+    assert reason.endswith(f"by {conn.info.user}: wrong template")
+    assert advice == "howdah enable job"
+
+
 def test_no_worker(conn: psycopg.Connection, worker: Worker) -> None:
     waiting = put(conn)
     ask(conn, "select howdah.leave(%s)", [worker.id])
@@ -170,5 +179,5 @@ def test_every_reason_of_the_function_has_a_test_here(conn: psycopg.Connection) 
     codes = {part.split("'")[1] for part in source.split("return query select")[1:]}
     assert codes == {
         "ended", "failed", "running", "cancelling", "suspended", "back-off", "not due", "queue paused", "no worker",
-        "unknown kind", "queue not served", "in line", "next", "joining", "queue full",
+        "unknown kind", "queue not served", "in line", "next", "joining", "queue full", "kind disabled",
     }  # fmt: skip
