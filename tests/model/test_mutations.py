@@ -57,7 +57,7 @@ MUTANTS = [
     Mutant("put", "t.status <> 'running'", "true", stories.replace_meets_a_claim),
     Mutant("put", "on conflict (key) where key is not null do nothing", "", stories.same_key_twice),
     Mutant("cancel", "perform howdah.lock_family(cancel.id, cancel.cascade);", "", inboxes.child_ends_while_its_parent_goes_to_sleep),
-    Mutant("retry", " for no key update", "", stories.retry_meets_a_claim),
+    Mutant("known_task", " for no key update", "", stories.retry_meets_a_claim),
     Mutant("task_resume", "new.attempt := 0;", "", stories.parked_and_resumed),
     Mutant("0001_tables", "create unique index task_key", "create index task_key", stories.same_key_twice),
     Mutant("0001_tables", "(status = 'running') = (worker is not null and claim_seq is not null)", "true",

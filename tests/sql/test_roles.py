@@ -549,7 +549,7 @@ CALLS = {
     "drain": "select howdah.drain('drained', 'attacked')",
     "disable": "select howdah.disable('job', 'attacked')",
     "enable": "select howdah.enable('job')",
-    "purge": "select howdah.purge('other')",
+    "purge": "select howdah.purge('actor')",
     "cancel_all": """select howdah.cancel_all('{"kind": "job"}', 'attacked')""",
 }
 # In pg_temp what is searched there first: relations and types. In the schema `mine`, which the caller puts before

@@ -36,8 +36,8 @@ begin
              -- A task that was asked to cancel while it ran is cancelled by whatever end is not a success.
              when t.cancel_at is not null then 'ended'
              -- It goes on at once, and stays this worker's: as if it had been queued and claimed again.
-             when a."to" = 'running' and (settle_moved.seq is null or exists (select from howdah.queue q where q.name = coalesce(a.queue, t.queue) and (q.paused or q.max_running is not null))
-               or exists (select from howdah.kind k where k.name = t.kind and k.disabled_at is not null)) then 'queued'
+             when a."to" = 'running' and (settle_moved.seq is null or exists (select from howdah.kind k where k.name = t.kind and k.disabled_at is not null)
+               or exists (select from howdah.queue q where q.name = coalesce(a.queue, t.queue) and (q.paused or q.max_running is not null))) then 'queued'
              -- Nobody waits for children that all have ended, nor for a message that came since the inbox was read.
              when a."to" = 'suspended' and a.joining then case when t.children + a.spawns = 0 then 'queued' else 'suspended' end
              when a."to" = 'suspended' and t.inbox_seq <> a.inbox_seq then 'queued'

@@ -2,23 +2,24 @@ create or replace function howdah.spawn(families jsonb) returns void
 language plpgsql
 -- The hash joins are among the CTEs: as loops they would be quadratic in the family.
 set enable_seqscan = off set enable_mergejoin = off
--- What a queue that is drained takes is decided here, and not by the trigger.
-set howdah.accepted = 'on'
 as $$
 #variable_conflict use_column
 declare
   clock timestamptz := howdah.now();
   taken text;
+  draining boolean;
 begin
   perform howdah.known_step(x.kind, x.step)
      from (select distinct x ->> 'kind' as kind, x ->> 'step' as step
              from jsonb_array_elements(spawn.families) f, jsonb_array_elements(f -> 'tasks') x
             where x -> 'known' is distinct from 'true') x;
-  -- Children belong to what is being finished; so does what a task of that queue leaves behind.
-  if exists (select from howdah.queue q where q.draining_at is not null) then
+  -- Children belong to what is being finished; so does what a task of that queue leaves behind. The trigger knows neither.
+  draining := exists (select from howdah.queue q where q.draining_at is not null);
+  if draining then
     perform howdah.check_open(coalesce(x ->> 'queue', (howdah.rules(x ->> 'kind', x ->> 'step')).queue))
        from jsonb_array_elements(spawn.families) f, jsonb_array_elements(f -> 'tasks') x
       where not f ? 'parent' and coalesce(x ->> 'queue', (howdah.rules(x ->> 'kind', x ->> 'step')).queue) is distinct from f ->> 'from';
+    perform set_config('howdah.accepted', 'on', true);
   end if;
   with child as materialized (
     select (f ->> 'parent')::bigint as parent, x.*, e -> 'message' as message         -- a JSON null is a message too
@@ -47,6 +48,9 @@ begin
     select c.id, c.parent, c.message, clock from child c join born b on b.id = c.id where c.message is not null order by c.id
   )
   select min(c.key) into taken from child c where c.on_conflict is distinct from 'skip' and not exists (select from born b where b.id = c.id);
+  if draining then
+    perform set_config('howdah.accepted', '', true);
+  end if;
   if taken is not null then
     raise exception using errcode = 'HW006', message = format('key %L, of a task that was to be spawned, is held by a live task', taken),
       hint = 'Spawn it without a key, or under another';
