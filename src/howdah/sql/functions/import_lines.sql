@@ -1,6 +1,8 @@
 create or replace function howdah.import_lines(lines jsonb, on_conflict text, keep_ids boolean, batch bigint, clock timestamptz)
 returns table (imported bigint, skipped bigint)
 language plpgsql
+-- The joins are among the CTEs: as loops they would be quadratic in the page.
+set enable_nestloop = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 declare
@@ -9,8 +11,10 @@ declare
   taken   text;
 begin
   with given as materialized (
-    select (jsonb_populate_record(null::howdah.task, x.value - 'inbox')).*, x.value -> 'inbox' as inbox, x.n
-      from jsonb_array_elements(import_lines.lines) with ordinality x (value, n) where x.value <> 'null'
+    select t.*, x.value -> 'inbox' as inbox, x.n
+      from jsonb_array_elements(import_lines.lines) with ordinality x (value, n)
+      cross join lateral jsonb_populate_record(null::howdah.task, x.value - 'inbox') t
+     where x.value <> 'null'
   ), meant as materialized (
     select g.*, case when import_lines.keep_ids then g.id else nextval(pg_get_serial_sequence('howdah.task', 'id')) end as new_id from given g order by g.n
   ), put as (

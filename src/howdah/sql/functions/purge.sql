@@ -26,6 +26,12 @@ begin
   select count(*) filter (where c.outcome = 'cancelled'), count(*) filter (where c.outcome <> 'cancelled') into live, running
     from howdah.cancel_all(jsonb_build_object('kind', purge.kind, 'status', '["queued", "suspended", "failed"]'::jsonb),
                            format('kind %s was purged', purge.kind), at_most => purge.at_most) c;
+  -- Those pages look through whole tables: they come when nothing is added any more.
+  if live > 0 then
+    ended := 0;
+    events := 0;
+    return;
+  end if;
   with oldest as (
     select a.tableoid, a.ctid from howdah.archive a where a.kind = purge.kind limit 10 * purge.at_most
   )
@@ -36,7 +42,7 @@ begin
   )
   delete from howdah.event e using oldest s where e.tableoid = s.tableoid and e.ctid = s.ctid;
   get diagnostics events = row_count;
-  more := live > 0 or ended > 0 or events > 0;
+  more := ended > 0 or events > 0;
   if more then
     return;
   end if;

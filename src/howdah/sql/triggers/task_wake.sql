@@ -1,13 +1,19 @@
 create or replace function howdah.task_wake() returns trigger
 language plpgsql
 as $$
+declare
+  asleep   boolean;
+  draining boolean;
 begin
+  -- The cheap questions first, and in one: with nobody asleep and nothing drained, nobody looks at the rows.
+  select exists (select from howdah.worker w where w.asleep and w.status = 'live'),
+         exists (select from howdah.queue q where q.draining_at is not null)
+    into asleep, draining;
   -- What a queue takes that is drained: children of tasks that are there already, and what spawn has looked at.
-  if exists (select from howdah.queue q where q.draining_at is not null) and current_setting('howdah.accepted', true) is distinct from 'on' then
+  if draining and current_setting('howdah.accepted', true) is distinct from 'on' then
     perform howdah.check_open(x.queue) from (select distinct n.queue from new_rows n where n.parent is null) x;
   end if;
-  -- The cheap question first: with nobody asleep, nobody looks at the rows.
-  if exists (select from howdah.worker w where w.asleep and w.status = 'live') then
+  if asleep then
     perform howdah.wake(q.queue) from (select distinct n.queue from new_rows n where n.status = 'queued') q;
   end if;
   return null;

@@ -1,6 +1,5 @@
 create or replace function howdah.enabled(kinds text[]) returns text[]
 language plpgsql
-set enable_seqscan = off
 as $$
 begin
   if not exists (select from howdah.kind k where k.disabled_at is not null) then
