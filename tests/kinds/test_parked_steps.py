@@ -172,8 +172,8 @@ async def test_an_edit_is_in_the_history_with_what_was_there_before(
     (user,) = conn.execute("select session_user").fetchall()[0]
     assert (event["type"], event["step"], event["actor"]) == ("edit", "SayHello", user)
     assert event["data"] == {
-        "before": {"step": "ReadName", "payload": {"filename": "name.txt", "lines": 1}},
-        "after": {"step": "SayHello", "payload": {"name": "Eve"}},
+        "before": {"step": "ReadName", "queue": "disk", "payload": {"filename": "name.txt", "lines": 1}},
+        "after": {"step": "SayHello", "queue": "default", "payload": {"name": "Eve"}},
     }
 
 
@@ -209,7 +209,7 @@ async def test_an_edit_to_a_step_that_is_not_there(app: App, parked: Task[Any], 
 
 
 async def test_an_edit_of_nothing_or_of_what_cannot_be_edited(app: App, parked: Task[Any], world: World) -> None:
-    with pytest.raises(InvalidOption, match="neither payload nor step"):
+    with pytest.raises(InvalidOption, match="nothing to change was given"):
         await app.edit(parked.id)
     with pytest.raises(TaskNotFound):
         await app.edit(7, payload={})
