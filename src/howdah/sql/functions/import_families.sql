@@ -1,6 +1,6 @@
 create or replace function howdah.import_families() returns bigint
 language plpgsql
-set enable_seqscan = off set enable_mergejoin = off
+set enable_seqscan = off set enable_mergejoin = off set jit = off
 as $$
 #variable_conflict use_column
 declare

@@ -1,8 +1,8 @@
 create or replace function howdah.import_lines(lines jsonb, on_conflict text, keep_ids boolean, batch bigint, clock timestamptz)
 returns table (imported bigint, skipped bigint)
 language plpgsql
--- The joins are among the CTEs: as loops they would be quadratic in the page.
-set enable_nestloop = off set enable_mergejoin = off
+-- The joins are among the CTEs: as loops they would be quadratic in the page. What is off counts as dear, and what is dear is compiled.
+set enable_nestloop = off set enable_mergejoin = off set jit = off
 as $$
 #variable_conflict use_column
 declare
