@@ -19,6 +19,7 @@ from howdah.kinds.instructions import AppPoller, Instructions, PollerKind
 from howdah.kinds.machine import MachineKind
 from howdah.kinds.registry import Defaults, Executor, OnConflict
 from howdah.kinds.schedule import Schedule, When, kind_of
+from howdah.limits import Limit, QueueRules
 from howdah.machine import Machine
 from howdah.options import Given, KindOptions, Options, check_name, defaults, options
 from howdah.payload import DEFAULT_MAX_BYTES
@@ -201,6 +202,37 @@ class App(Client):
             return Actor(self, kind)
 
         return RegisterActor(register)
+
+    # ── limits ──
+
+    def limit(
+        self, name: str, *, running: int | None = None, rate: str | None = None, burst: float | None = None
+    ) -> None:
+        """Declare the limit of a group: workers say it at their start, and it holds in the whole fleet.
+
+        name     the group, or with a * the rule for every group that matches and has no limit of its own: "tenant:*"
+        running  at most so many of its tasks run at once; 1: one after the other, in order
+        rate     at most so much starts per time: "100/min", "5/s", "20/30s"; a task counts its `cost`
+        burst    so much of it at once, after a rest; without it what the rate gives in a second, at least 1
+
+        What operators set with `set_limit` stays until this says something else than before. Raises InvalidOption.
+
+        >>> app.limit("SES", running=10, rate="100/min")         # doctest: +SKIP
+        """
+        self.registry.add_rule(self.registry.limits, Limit.checked(name, running, rate, burst))
+
+    def queue(
+        self, name: str, *, running: int | None = None, fair: bool = False, ageing: Duration | None = None
+    ) -> None:
+        """Declare how a queue is worked, as `limit` does of groups.
+
+        running  at most so many of its tasks run at once, in the whole fleet
+        fair     its groups take turns within a priority; else the oldest task is first
+        ageing   a task counts one priority higher for each such time that it has waited, so that none waits for ever
+
+        Raises InvalidOption.
+        """
+        self.registry.add_rule(self.registry.queues, QueueRules.checked(name, running, fair, ageing))
 
     # ── sources ──
 

@@ -82,7 +82,13 @@ begin
     select count(*) into busy from howdah.task x where x.status = 'running' and x.queue = t.queue;
     if busy >= places then
       return query select 'queue full', format('Queue %s may run %s at once, and %s run', t.queue, places, busy),
-        format('Wait, or raise it: SELECT howdah.limit_queue(%L, %s)', t.queue, places + 1);
+        format('Wait, or raise it: SELECT howdah.set_queue(%L, running => %s)', t.queue, places + 1);
+      return;
+    end if;
+  end if;
+  if t.groups is not null and paused.name is null then
+    return query select * from howdah.gates(t);
+    if found then
       return;
     end if;
   end if;
