@@ -43,7 +43,6 @@ declare
   grouped  boolean := exists (select from howdah.task t where t.status = 'queued' and t.groups is not null and t.queue = claim.queue);
   first    boolean;                    -- whether those with groups come first this time
   mark     text[];
-  came     text[];
   other    int;
   levels   int[];                      -- with ageing: the priorities in the order of their oldest tasks …
   cutoffs  timestamptz[];              -- … and which of their tasks come before the next of them
@@ -97,20 +96,15 @@ begin
       exit when cardinality(claimed) >= claim.room;
       if first = (turn = 1) then
         continue when not grouped;
-        -- From where it left off to the end, and then from the beginning up to there.
-        came := mark;
-        for leg in 1 .. 2 loop
-          select * into gang from howdah.claim_grouped(claim.worker, claim.seq, claim.queue, at, until, claim.room - cardinality(claimed),
-                                                       claim.kinds, claim.fair, mark, case leg when 2 then came end);
-          claimed := claimed || gang.claimed;
-          readers := readers || gang.readers;
-          mark := gang.mark;
-          next_due := least(next_due, gang.next_due);
-          gated := gated or gang.gated;
-          crowded := crowded or gang.crowded;
-          more := more or gang.more;
-          exit when came is null or mark is not null or cardinality(claimed) >= claim.room;
-        end loop;
+        select * into gang from howdah.claim_grouped(claim.worker, claim.seq, claim.queue, at, until, claim.room - cardinality(claimed),
+                                                     claim.kinds, claim.fair, mark);
+        claimed := claimed || gang.claimed;
+        readers := readers || gang.readers;
+        mark := gang.mark;
+        next_due := least(next_due, gang.next_due);
+        gated := gated or gang.gated;
+        crowded := crowded or gang.crowded;
+        more := more or gang.more;
         claim.cursors := jsonb_set(claim.cursors, array[at::text], jsonb_build_array(past_at, past_id, mark::text));
         continue;
       end if;

@@ -1,8 +1,8 @@
 -- Take up to `room` due tasks of one queue and priority whose groups have places.
 --
 -- Tasks with the same groups form a lane. The index gives the lanes one by one, each with its oldest task, without reading what
--- waits behind it: a full group costs one probe, however long its backlog. Lanes are looked at from `mark` on, up to `upto`, so
--- that each comes round. With `fair` they take turns; else the oldest task of those looked at is first.
+-- waits behind it: a full group costs one probe, however long its backlog. Lanes are looked at from `mark` on, round and
+-- round, so that each has its turn. With `fair` they take turns; else the oldest task of those looked at is first.
 --
 -- The rows of limited groups are locked, passing over those that somebody holds just now: he is claiming from them. Whoever
 -- holds such a row counts exactly what runs, because nobody else takes a place meanwhile; and he waits for nothing.
@@ -16,7 +16,6 @@ create or replace function howdah.claim_grouped(
   kinds    text[],
   fair     boolean,
   inout mark text[],
-  upto     text[],
   out claimed  json[],
   out readers  bigint[],
   out next_due timestamptz,
@@ -39,6 +38,8 @@ declare
   opens   text[];                        -- lanes that have places, as text
   caps    int[];                         -- and how many
   cap     int;
+  rated   boolean[];                     -- whether it is the rate that lets no more through
+  by_rate boolean;
   free    int[];
   tokens  double precision[];
   spent   double precision[];
@@ -55,6 +56,7 @@ begin
   claimed := '{}'; readers := '{}'; gated := false; crowded := false; more := false;
   loop
     wanted := case when claim_grouped.fair then greatest(claim_grouped.room - cardinality(claimed), 20) else 256 end;
+    -- From the mark to the end, and from the beginning up to the mark if that is all of them.
     with recursive lane as (
       (select t.groups, t.run_at, 1 as n from howdah.task t
         where t.status = 'queued' and t.groups is not null and t.queue = claim_grouped.queue and t.priority = claim_grouped.priority
@@ -67,15 +69,36 @@ begin
                              where t.status = 'queued' and t.groups is not null and t.queue = claim_grouped.queue
                                and t.priority = claim_grouped.priority and t.groups > l.groups
                              order by t.groups, t.run_at, t.id limit 1) x
-       where l.n < wanted and (claim_grouped.upto is null or l.groups < claim_grouped.upto)
+       where l.n < wanted
+    ), before as (
+      (select t.groups, t.run_at, f.n + 1 as n
+         from (select count(*)::int as n from lane) f
+         cross join lateral (select t.groups, t.run_at from howdah.task t
+                              where t.status = 'queued' and t.groups is not null and t.queue = claim_grouped.queue
+                                and t.priority = claim_grouped.priority and t.groups <= claim_grouped.mark
+                              order by t.groups, t.run_at, t.id limit 1) t
+        where f.n < wanted)
+      union all
+      select x.groups, x.run_at, l.n + 1
+        from before l
+        cross join lateral (select t.groups, t.run_at from howdah.task t
+                             where t.status = 'queued' and t.groups is not null and t.queue = claim_grouped.queue
+                               and t.priority = claim_grouped.priority and t.groups > l.groups and t.groups <= claim_grouped.mark
+                             order by t.groups, t.run_at, t.id limit 1) x
+       where l.n < wanted
+    ), round as (
+      select l.* from lane l
+      union all
+      select b.* from before b where (select max(x.n) from before x) < wanted
     )
     select array_agg(l.groups::text order by case when claim_grouped.fair then l.n end, l.run_at, l.n)
              filter (where l.run_at <= claim_grouped.until) as due,
-           count(*)::int as lanes, min(l.run_at) filter (where l.run_at > clock) as later, (array_agg(l.groups order by l.n desc))[1] as last
-      into scan from lane l where claim_grouped.upto is null or l.groups <= claim_grouped.upto;
+           count(*)::int as lanes, min(l.run_at) filter (where l.run_at > clock) as later, (array_agg(l.groups::text order by l.n desc))[1] as last,
+           (select count(*) from lane) + (select count(*) from before) < wanted as whole
+      into scan from round l;
     looked := looked + scan.lanes;
     next_due := least(next_due, scan.later);
-    claim_grouped.mark := case when scan.lanes >= wanted then scan.last end;
+    claim_grouped.mark := case when scan.lanes >= wanted then scan.last::text[] end;
 
     if scan.due is not null then
       select * into places from howdah.places_in(scan.due);
@@ -85,9 +108,11 @@ begin
       spent := array_fill(0::double precision, array[cardinality(places.names)]);
       opens := '{}';
       caps := '{}';
+      rated := '{}';
       foreach lane in array scan.due loop
         fits := true;
         cap := claim_grouped.room;
+        by_rate := false;
         foreach name in array lane::text[] loop
           if name = any (places.closed) then
             fits := false;
@@ -103,13 +128,21 @@ begin
               gated := true;
               crowded := crowded or free[at] <= 0;
             end if;
-            cap := least(cap, free[at], case when tokens[at] < cap then greatest(ceil(tokens[at]), 1) end);
+            if free[at] <= cap then
+              cap := free[at];
+              by_rate := false;
+            end if;
+            if tokens[at] < cap then
+              cap := greatest(ceil(tokens[at]), 1);
+              by_rate := true;
+            end if;
           end if;
           exit when not fits;
         end loop;
         if fits then
           opens := opens || lane;
           caps := caps || cap;
+          rated := rated || by_rate;
           -- Those with the oldest tasks are enough.
           exit when not claim_grouped.fair and cardinality(opens) >= claim_grouped.room - cardinality(claimed);
         end if;
@@ -117,10 +150,11 @@ begin
 
       if opens <> '{}' then
         -- Some more than there is room for, so that few lanes with much to do can fill it.
-        wanted := greatest(ceil(2.0 * (claim_grouped.room - cardinality(claimed)) / cardinality(opens)), 1);
+        wanted := case when claim_grouped.fair and not scan.whole then 1
+                       else greatest(ceil(2.0 * (claim_grouped.room - cardinality(claimed)) / cardinality(opens)), 1) end;
         with candidate as materialized (
-          select l.lane, l.n, l.cap, c.id, c.run_at, c.cost
-            from unnest(opens, caps) with ordinality l (lane, cap, n)
+          select l.lane, l.n, l.cap, l.rated, c.id, c.run_at, c.cost
+            from unnest(opens, caps, rated) with ordinality l (lane, cap, rated, n)
             cross join lateral (
               select t.id, t.run_at, coalesce(t.cost, 1) as cost from howdah.task t
                where t.status = 'queued' and t.groups is not null and t.queue = claim_grouped.queue and t.priority = claim_grouped.priority
@@ -135,7 +169,8 @@ begin
                array_agg(o.lane order by case when claim_grouped.fair then o.turn end, case when claim_grouped.fair then o.n end, o.run_at, o.id) as lanes,
                array_agg(o.cost order by case when claim_grouped.fair then o.turn end, case when claim_grouped.fair then o.n end, o.run_at, o.id) as costs,
                coalesce(bool_or(o.turn = wanted), false) as full,
-               coalesce(bool_or(o.turn = o.cap), false) as filled
+               coalesce(bool_or(o.turn = o.cap and not o.rated), false) as filled,
+               coalesce(bool_or(o.turn = o.cap and o.rated), false) as paid
           into pick from ordered o;
 
         chosen := '{}';
@@ -171,7 +206,7 @@ begin
           last := pick.lanes[i];
           exit when cardinality(claimed) + cardinality(chosen) >= claim_grouped.room;
         end loop;
-        more := more or pick.full and not refused;
+        more := more or (pick.full or pick.paid) and not refused;
         -- What is behind the last that its groups had a place for waits for one of them to end.
         gated := gated or pick.filled;
         crowded := crowded or pick.filled;
@@ -204,13 +239,14 @@ begin
       end if;
       exit;
     end if;
-    exit when claim_grouped.mark is null;
+    -- At the end of a round that is longer than one look there is a rest.
+    exit when scan.whole or claim_grouped.mark is null and (not claim_grouped.fair or looked >= 256 or scan.lanes = 0);
     if looked >= 256 then
-      more := true;
+      more := claim_grouped.mark is not null;
       exit;
     end if;
   end loop;
 end
 $$;
-comment on function howdah.claim_grouped(uuid, bigint, text, int, timestamptz, int, text[], boolean, text[], text[]) is
+comment on function howdah.claim_grouped(uuid, bigint, text, int, timestamptz, int, text[], boolean, text[]) is
   'Take due tasks with groups for a worker, as claim does. mark: the groups that were looked at last; NULL: the round is done. Returns also whether limits kept something back (gated), also such as come free when something ends (crowded), and whether there is more to look at at once.';
