@@ -101,7 +101,7 @@ begin
     claim_grouped.mark := case when scan.lanes >= wanted then scan.last::text[] end;
 
     if scan.due is not null then
-      select * into places from howdah.places_in(scan.due);
+      select * into places from howdah.places_in(scan.due, clock);
       next_due := least(next_due, places.next_due);
       free := places.free;
       tokens := places.tokens;

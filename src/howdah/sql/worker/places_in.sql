@@ -1,5 +1,6 @@
 create or replace function howdah.places_in(
   lanes        text[],
+  clock        timestamptz,              -- that of the claim: with a later one, tasks would start before they are paid for
   out names    text[],
   out free     int[],
   out tokens   double precision[],
@@ -15,14 +16,13 @@ set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare
-  clock   timestamptz := howdah.now();
   asked   text[] := array(select distinct g from unnest(places_in.lanes) l, unnest(l::text[]) g);
   known   text[];
   limited text[];
 begin
   for i in 1 .. 2 loop
-    select array_agg(g.name), array_agg(g.name) filter (where g.closed_until > clock), min(g.closed_until) filter (where g.closed_until > clock),
-           array_agg(g.name) filter (where (g.max_running is not null or g.rate is not null) and not coalesce(g.closed_until > clock, false))
+    select array_agg(g.name), array_agg(g.name) filter (where g.closed_until > places_in.clock), min(g.closed_until) filter (where g.closed_until > places_in.clock),
+           array_agg(g.name) filter (where (g.max_running is not null or g.rate is not null) and not coalesce(g.closed_until > places_in.clock, false))
       into known, closed, next_due, limited
       from howdah."group" g where g.name = any (asked);
     exit when i = 2 or cardinality(known) = cardinality(asked);
@@ -35,12 +35,12 @@ begin
     select array_agg(l.name order by l.name), array_agg(l.max_running order by l.name), array_agg(coalesce(l.burst, 1) order by l.name),
            array_agg(1 / l.per_second order by l.name),
            array_agg(case when l.rate is null then 'infinity' else
-             l.burst - greatest(extract(epoch from nullif(l.tat, '-infinity') - clock)::double precision, 0) * l.per_second end order by l.name),
-           array_agg(l.name) filter (where l.closed_until > clock)
+             l.burst - greatest(extract(epoch from nullif(l.tat, '-infinity') - places_in.clock)::double precision, 0) * l.per_second end order by l.name),
+           array_agg(l.name) filter (where l.closed_until > places_in.clock)
       into names, free, burst, unit, tokens, known from locked l;
     if cardinality(names) is distinct from cardinality(limited) then
       busy := array(select l from unnest(limited) l where l <> all (coalesce(names, '{}')));
-      next_due := least(next_due, clock + interval '5 milliseconds');
+      next_due := least(next_due, places_in.clock + interval '5 milliseconds');
     end if;
     closed := closed || known;           -- closed while we looked
     -- A statement of its own, after the locks: it sees every place that was taken before.
@@ -53,5 +53,5 @@ begin
   names := coalesce(names, '{}');
 end
 $$;
-comment on function howdah.places_in(text[]) is
+comment on function howdah.places_in(text[], timestamptz) is
   'What the groups of these lanes (arrays of their names, as text) have left for whoever asks, who locks them until the end of his transaction: names with places (free) and what the rate allows (tokens, burst, unit: seconds per cost of 1), in parallel arrays; those that are closed, and those that somebody else holds just now.';
