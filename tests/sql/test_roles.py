@@ -32,7 +32,18 @@ ROLES = ("howdah_client", "howdah_worker", "howdah_viewer", "howdah_admin")
 
 _LOOK = {"find", "inbox", "outcomes", "why", "history", "step_counts"}
 _ENQUEUE = {"now", "enqueue", "put", "enqueue_many", "send"}
-_PROTOCOL = {"declare", "register", "pump", "settle_rest", "heartbeat", "report", "leave", "inboxes", "reserve_ids"}
+_PROTOCOL = {
+    "declare",
+    "register",
+    "pump",
+    "settle_rest",
+    "heartbeat",
+    "report",
+    "leave",
+    "inboxes",
+    "reserve_ids",
+    "backoff",
+}
 _CHORES = {"wake_suspended", "rescue", "make_partitions", "retain", "waiting_queues"}
 _SOURCES = {
     "declare_schedules",
@@ -500,6 +511,7 @@ CALLS = {
     "send": """select howdah.send(%(actor)s, '{"n": 1}')""",
     "inboxes": "select howdah.inboxes(array[%(actor)s::bigint])",
     "reserve_ids": "select howdah.reserve_ids(3)",
+    "backoff": "select howdah.backoff(null, 3)",
     "wake_suspended": "select howdah.wake_suspended()",
     "rescue": "select howdah.rescue()",
     "make_partitions": "select howdah.make_partitions(8)",
