@@ -9,7 +9,7 @@ import math
 import random
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from howdah.durations import LONGEST, Duration, duration, in_words
 from howdah.errors import InvalidOption, shown
@@ -173,6 +173,21 @@ class Retry:
     def strategy(self) -> str:
         """Its name; "own" is a function."""
         return self.backoff.strategy if self.wait is None else "own"
+
+    def but(self, **changes: Any) -> Retry:
+        """The same policy with other options: `retry.but(retries=3)`. Raises InvalidOption."""
+        same: dict[str, Any] = {
+            "retries": self.retries,
+            "delay": self.delay,
+            "factor": self.factor,
+            "max": self.max,
+            "jitter": self.backoff.jitter,
+            "strategy": self.wait or self.backoff.strategy,
+            "on": self.on,
+            "unless": self.unless,
+            "rules": self.rules,
+        }
+        return Retry(**same | changes)
 
     @staticmethod
     def after(delay: Duration, reason: str | None = None) -> RetryAfter:
