@@ -30,7 +30,7 @@ ROLES = ("howdah_client", "howdah_worker", "howdah_viewer", "howdah_admin")
 
 # ── what each may do: every function and table of the schema, compared with what the database says ──
 
-_LOOK = {"find", "inbox", "outcomes", "why", "history", "step_counts"}
+_LOOK = {"find", "inbox", "outcomes", "why", "history", "step_counts", "doctor"}
 _ENQUEUE = {"now", "enqueue", "put", "enqueue_many", "send"}
 _PROTOCOL = {
     "declare",
@@ -499,6 +499,7 @@ CALLS = {
     "outcomes": "select * from howdah.outcomes(array[%(task)s, %(ended)s]::bigint[])",
     "why": "select * from howdah.why(%(task)s)",
     "history": "select * from howdah.history(%(ended)s)",
+    "doctor": "select * from howdah.doctor()",
     "declare": """select howdah.declare('[{"name": "other", "keep": "1 day"}]', true)""",
     "register": "select howdah.register(%(worker)s, '1 s', 'host', 7, '1', null, array['job'], 10)",
     "heartbeat": "select howdah.heartbeat(%(worker)s, array[%(task)s]::bigint[], array[1]::bigint[], 1)",

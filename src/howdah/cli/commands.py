@@ -75,6 +75,7 @@ COMMANDS: dict[Group, list[Command]] = {
     ],
     DATABASE: [
         Command("migrate", "database:migrate", "Bring the tables to this version.", "howdah migrate --sql > howdah.sql"),
+        Command("doctor", "doctor:doctor", "Look for what hurts, with the fix for each.", "howdah doctor -o json"),
         Command("psql", "database:psql", "Open psql in the database.", "howdah psql -c 'select * from tasks'"),
     ],
     OTHER: [

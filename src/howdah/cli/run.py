@@ -25,7 +25,7 @@ from howdah.config import Config
 from howdah.durations import duration, in_words
 from howdah.errors import InvalidOption
 from howdah.migrate import release
-from howdah.serving import check_count, described_queues, queues_in_words
+from howdah.serving import described_queues, queues_in_words
 from howdah.telemetry import AttemptEnded, Event
 from howdah.worker.worker import Worker
 
@@ -78,11 +78,14 @@ class How:
         """With what is configured where nothing was given. Raises InvalidOption."""
         config = Config.read()
         queues = described_queues(config.queues) if config.queues is not None else None
+        processes = config.processes if self.processes is None else self.processes
+        if processes < 1:
+            raise InvalidOption(f"processes must be a whole number from 1, not {processes}")
         return replace(
             self,
             queue=queues if self.queue is None else self.queue,
             concurrency=config.concurrency if self.concurrency is None else self.concurrency,
-            processes=check_count(config.processes if self.processes is None else self.processes, "processes"),
+            processes=processes,
             process_slots=config.process_slots if self.process_slots is None else self.process_slots,
             grace=_text(config.grace) if self.grace is None else self.grace,
             lease=_text(config.lease) if self.lease is None else self.lease,
