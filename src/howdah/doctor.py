@@ -63,7 +63,8 @@ class Doctor(Caller):
 def _examine(installation: Installation, patience: timedelta) -> Iterator[Finding]:
     try:
         database = installation.open_unchecked()
-        conn, other = database.connect_sync(), database.connect_sync()
+        # Nothing is prepared: a pooler may be between us, and that is to be found out.
+        conn, other = (database.connect_sync(prepare_threshold=None) for _ in range(2))
     except HowdahError as error:
         yield Finding("connection", "fail", error.message, error.hint)
         return

@@ -284,6 +284,17 @@ def test_a_named_file_counts_and_must_be_there(here: Path, monkeypatch: pytest.M
         App()
 
 
+def test_a_program_whose_folder_was_removed_has_no_file(here: Path) -> None:
+    here.rmdir()
+    assert Config.read() == Config()
+
+
+def test_a_file_that_is_no_text_is_said(here: Path) -> None:
+    (here / "howdah.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(InvalidOption, match=r"howdah\.toml cannot be read"):
+        Config.read()
+
+
 # ── mistakes ──
 
 

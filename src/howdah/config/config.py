@@ -69,7 +69,7 @@ class Config:
         [tool.howdah], from the folder upwards to the root of its repository or your home. Variables of the environment
         count more. Raises InvalidOption that names the file, line and setting, or the variable.
         """
-        folder = Path.cwd() if folder is None else folder.absolute()
+        folder = _working_folder() if folder is None else folder.absolute()
         environment = os.environ if environment is None else environment
         file = sources.find(folder, environment)
         in_file = [] if file is None else sources.read_file(file, _shown(file, folder))
@@ -112,6 +112,13 @@ class Config:
         usual = {keys: number for number, keys in enumerate(found) if found[keys][0][1] == BUILT_IN}
         ordered = sorted(found, key=lambda keys: (usual.get(keys, len(found)), keys))
         return [Setting(dotted(keys), *found[keys][-1], hides=tuple(reversed(found[keys][:-1]))) for keys in ordered]
+
+
+def _working_folder() -> Path:
+    try:
+        return Path.cwd()
+    except OSError:  # it was removed: whoever runs there has no file there
+        return Path("/")
 
 
 def _over(base: Defaults, given: Mapping[str, Any]) -> Defaults:

@@ -36,7 +36,8 @@ def find(folder: Path, environment: Mapping[str, str]) -> Path | None:
         if place != folder and _open_to_all(place):
             return None
         for path in (place / "howdah.toml", place / "pyproject.toml"):
-            if path.is_file() and (path.name == "howdah.toml" or _document(path)):
+            # A project's file that we may not read is none of our business.
+            if os.path.isfile(path) and (not _is_project(path) or (os.access(path, os.R_OK) and _document(path))):
                 return path
         if (place / ".git").exists() or place == _home():
             return None
@@ -45,6 +46,7 @@ def find(folder: Path, environment: Mapping[str, str]) -> Path | None:
 
 def read_file(path: Path, shown_as: str) -> list[Said]:
     """What it says. Raises InvalidOption that names file, line and setting."""
+    document = _document(path, shown_as)
     lines = dict(_lines(path.read_text(encoding="utf-8"), ("tool", "howdah") if _is_project(path) else ()))
 
     def origin(keys: Keys) -> str:
@@ -52,9 +54,7 @@ def read_file(path: Path, shown_as: str) -> list[Said]:
         return f"{shown_as}:{lines[near]}" if near else shown_as
 
     try:
-        return [
-            said(keys, value, origin(keys), path.parent) for keys, value in known.flattened(_document(path, shown_as))
-        ]
+        return [said(keys, value, origin(keys), path.parent) for keys, value in known.flattened(document)]
     except Unread as error:
         raise InvalidOption(f"{origin(error.keys)}: {dotted(error.keys)}: {error.message}", hint=error.hint) from None
 
@@ -81,12 +81,12 @@ def _beside(folder: Path, name: str) -> str:
 
 def _document(path: Path, shown_as: str | None = None) -> Mapping[str, Any]:
     """The settings of a file as they are; empty if it has none."""
-    content = path.read_bytes()
-    if _is_project(path) and b"howdah" not in content:
-        return {}
     try:
+        content = path.read_bytes()
+        if _is_project(path) and b"howdah" not in content:
+            return {}
         document: Any = tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise InvalidOption(f"{shown_as or path} cannot be read: {error}") from error
     for name in ("tool", "howdah") if _is_project(path) else ():
         document = cast("Mapping[str, Any]", document).get(name, {}) if isinstance(document, Mapping) else {}
