@@ -62,3 +62,31 @@ async def test_workers_tell_the_database_the_strategies_of_kinds_and_steps(app: 
     async with app.worker():
         rows = conn.execute("select name, strategy from howdah.kind order by name").fetchall()
     assert rows == [("named", "poly"), ("own", "own")]
+
+
+async def test_a_worker_waits_as_the_function_says_and_loses_no_task_if_it_fails(
+    app: App, conn: psycopg.Connection
+) -> None:
+    asked: list[tuple[int, str]] = []
+
+    def wait(attempt: int, error: BaseException) -> str:
+        asked.append((attempt, str(error)))
+        if attempt == 2:
+            raise KeyError("the strategy has a mistake of its own")
+        return "1ms"
+
+    @app.task(retry=Retry(3, delay="2ms", strategy=wait, jitter=0))
+    async def shaky() -> str:
+        if len(asked) < 3:
+            raise ValueError(f"no {len(asked)}")
+        return "done"
+
+    async with app.worker(poll="10ms"):
+        task = await shaky.enqueue()
+        assert await task.result("30s") == "done"
+    assert asked == [(1, "no 0"), (2, "no 1"), (3, "no 2")]
+    delays = conn.execute(
+        "select (data ->> 'delay')::float from howdah.event where task_id = %s and type = 'retry' order by id",
+        [task.id],
+    )
+    assert [delay for (delay,) in delays] == [0.001, 0.004, 0.001]

@@ -98,6 +98,8 @@ def _is_project(path: Path) -> bool:
 
 
 def _open_to_all(folder: Path) -> bool:
+    if os.name != "posix":  # the bits say nothing there
+        return False
     try:
         return bool(folder.stat().st_mode & stat.S_IWOTH)
     except OSError:

@@ -39,7 +39,8 @@ begin
     return query select 'autovacuum', 'ok', 'It is on', null;
   end if;
 
-  connections := (select count(*) from pg_stat_activity a where a.backend_type = 'client backend');
+  -- Not from pg_stat_activity, where most users see only their own.
+  connections := (select sum(d.numbackends) from pg_stat_database d);
   places := current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int;
   return query
   select 'connections', case when connections >= places * 0.95 then 'fail' when connections >= places * 0.8 then 'warn' else 'ok' end,
