@@ -9,7 +9,7 @@ import stat
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Never, cast
 
 from howdah import options
 from howdah.config import keys as known
@@ -180,13 +180,14 @@ def _keys_of(name: str, names: Mapping[str, Keys]) -> Keys | None:
         if name.startswith(f"{above}_") and (last := _option(name[len(above) + 1 :], limit[0])):
             return limit + last
     if name.startswith("HOWDAH_DEFAULTS_"):
-        return ("defaults", *(_option(name.removeprefix("HOWDAH_DEFAULTS_"), "kinds") or _no_option(name, "DEFAULTS_")))
+        last = name.removeprefix("HOWDAH_DEFAULTS_")
+        return ("defaults", *(_option(last, "kinds") or _no_option(name, last, "HOWDAH_DEFAULTS_")))
     if name.startswith("HOWDAH_KINDS_"):
         rest = name.removeprefix("HOWDAH_KINDS_")
         for suffix in sorted(_OPTIONS, key=len, reverse=True):
             if rest.endswith(f"_{suffix}") and len(rest) > len(suffix) + 1:
                 return ("kinds", rest[: -len(suffix) - 1], *_OPTIONS[suffix])
-        _no_option(name, "KINDS_NAME_")
+        _no_option(name, rest.rpartition("_")[2], "HOWDAH_KINDS_NAME_")
     if name.startswith("HOWDAH_LIMITS_"):
         raise InvalidOption(
             f"{name}: no file has such a limit",
@@ -207,12 +208,11 @@ def _option(suffix: str, table: str) -> Keys | None:
     return _OPTIONS.get(suffix)
 
 
-def _no_option(name: str, above: str) -> Keys:
-    last = name.removeprefix("HOWDAH_").removeprefix(above if above == "DEFAULTS_" else "KINDS_")
-    close = difflib.get_close_matches(last.rpartition("_")[2] if above != "DEFAULTS_" else last, _OPTIONS, n=1)
+def _no_option(name: str, last: str, above: str) -> Never:
+    close = difflib.get_close_matches(last, _OPTIONS, n=1)
     raise InvalidOption(
         f"{name}: there is no such setting",
-        hint=f"Did you mean HOWDAH_{above}{close[0]}?" if close else f"It ends with one of {', '.join(_OPTIONS)}",
+        hint=f"Did you mean {above}{close[0]}?" if close else f"It ends with one of {', '.join(_OPTIONS)}",
     )
 
 

@@ -19,9 +19,9 @@ begin
   end if;
 
   return query
-  select 'indexes', 'warn', format('Index %s takes %s for %s live rows', s.indexrelid::regclass, pg_size_pretty(s.size), s.live),
-         format('REINDEX INDEX CONCURRENTLY %s;', s.indexrelid::regclass)
-    from (select i.indexrelid, pg_relation_size(i.indexrelid) as size, t.n_live_tup as live
+  select 'indexes', 'warn', format('Index howdah.%I takes %s for %s live rows', s.name, pg_size_pretty(s.size), s.live),
+         format('REINDEX INDEX CONCURRENTLY howdah.%I;', s.name)
+    from (select i.indexrelname as name, pg_relation_size(i.indexrelid) as size, t.n_live_tup as live
             from pg_stat_user_indexes i join pg_stat_user_tables t on t.relid = i.relid
            where i.schemaname = 'howdah' and i.relname in ('task', 'message', 'group', 'slot', 'key', 'worker')) s
    where s.size > 67108864 and s.size > 1000 * greatest(s.live, 1)

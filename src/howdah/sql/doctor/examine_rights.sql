@@ -15,7 +15,7 @@ begin
     else
       -- Its workers could not make or drop the days of the archive, whatever they were granted.
       select string_agg(t.name, ', ' order by t.name) into missing
-        from (select c.oid::regclass::text as name from pg_class c
+        from (select format('howdah.%I', c.relname) as name from pg_class c
                where c.relnamespace = 'howdah'::regnamespace and c.relkind in ('r', 'p') and not c.relispartition
                  and not (has_table_privilege(examine_rights.caller, c.oid, 'select') and has_table_privilege(examine_rights.caller, c.oid, 'insert')
                           and has_table_privilege(examine_rights.caller, c.oid, 'update') and has_table_privilege(examine_rights.caller, c.oid, 'delete'))) t;
@@ -37,7 +37,7 @@ begin
               when s.may < s.functions then format('GRANT %I TO %I; if it has that already: howdah migrate --roles', s.role, examine_rights.caller) end
     from (select r.role, r.what, r.number, count(*) as functions,
                  count(*) filter (where has_function_privilege(examine_rights.caller, p.oid, 'execute')) as may,
-                 string_agg(p.oid::regprocedure::text, ', ' order by p.proname) filter (where not has_function_privilege(examine_rights.caller, p.oid, 'execute')) as missing
+                 string_agg('howdah.' || p.proname, ', ' order by p.proname) filter (where not has_function_privilege(examine_rights.caller, p.oid, 'execute')) as missing
             from (values (1, 'howdah_client', 'enqueue and look', '{enqueue,put,enqueue_many,send,find,why,history}'::text[]),
                          (2, 'howdah_worker', 'run tasks', '{declare,register,pump,settle_rest,heartbeat,report,leave,reserve_ids,rescue,make_partitions,retain}'),
                          (3, 'howdah_admin', 'repair', '{cancel,retry,edit,pause,resume,stop_workers}')) r (number, role, what, functions)
@@ -46,13 +46,13 @@ begin
    order by s.number;
 
   return query
-  select 'roles', 'warn', format('Everybody may call %s functions of howdah, %s among them', count(*), min(p.oid::regprocedure::text)), 'howdah migrate --roles'
+  select 'roles', 'warn', format('Everybody may call %s functions of howdah, %s among them', count(*), min('howdah.' || p.proname)), 'howdah migrate --roles'
     from pg_proc p
    where p.pronamespace = 'howdah'::regnamespace
      and (p.proacl is null or exists (select from aclexplode(p.proacl) a where a.grantee = 0))
   having count(*) > 0
   union all
-  select 'roles', 'fail', format('%s runs with the rights of its owner, with names that its callers choose', p.oid::regprocedure), 'howdah migrate --roles'
+  select 'roles', 'fail', format('howdah.%s runs with the rights of its owner, with names that its callers choose', p.proname), 'howdah migrate --roles'
     from pg_proc p
    where p.pronamespace = 'howdah'::regnamespace and p.prosecdef
      and not coalesce(p.proconfig @> array['search_path=pg_catalog, pg_temp'], false);
