@@ -31,7 +31,7 @@ begin
 
     return query
     select 'queues', 'warn', format('%s tasks of queue %s are due, and no live worker serves it', count(*), t.queue),
-           format('howdah worker your_module:app -q %s; or SELECT howdah.edit(…) to move them', quote_literal(t.queue))
+           format('howdah worker your_module:app -q %1$L; or move them: UPDATE howdah.task SET queue = ''default'' WHERE queue = %1$L AND status = ''queued'';', t.queue)
       from howdah.task t
      where t.status = 'queued' and t.run_at <= clock
        and not exists (select from howdah.worker w where w.status = 'live' and w.lease_until >= clock and (w.queues is null or w.queues ? t.queue))
