@@ -338,7 +338,9 @@ def test_many_reserve_their_keys(conn: psycopg.Connection, worker: Worker) -> No
 
 @pytest.mark.usefixtures("worker")
 def test_many_are_replaced_and_merged_one_by_one(conn: psycopg.Connection) -> None:
-    one, two, again = many(conn, [{"n": 1, "ids": [1]}, {"n": 2}, {"n": 1, "ids": [2]}], key="job:{n}", on_conflict="merge")
+    one, two, again = many(
+        conn, [{"n": 1, "ids": [1]}, {"n": 2}, {"n": 1, "ids": [2]}], key="job:{n}", on_conflict="merge"
+    )
     assert one == again
     assert one != two
     assert task(conn, one, "payload") == {"n": 1, "ids": [1, 2]}

@@ -13,6 +13,7 @@ from howdah.kinds import ending
 from howdah.kinds.registry import Beginning, Defaults, Executor, executor_of, row
 from howdah.outcomes import Outcome, Transition
 from howdah.payload import DEFAULT_MAX_BYTES, Signature
+from howdah.templates import check_fields
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,6 +44,7 @@ class FunctionKind(Generic[P, R]):
                 f"{name}: transactional=True needs an async function, because ctx.connection is an async connection"
             )
         self.signature = Signature.of(function, injected=(Context,), name=name)
+        check_fields(name, defaults.key, defaults.groups, self.signature.keys)
         self.max_payload = max_payload
 
     @property

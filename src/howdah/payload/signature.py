@@ -90,6 +90,11 @@ class Signature:
             result = Any
         return cls(title, inspect.Signature(shown, return_annotation=result), services)
 
+    @property
+    def keys(self) -> frozenset[str] | None:
+        """Every key that a payload may have; None: any, because it takes **kwargs."""
+        return None if self._extra is not None else frozenset(self._names)
+
     def __str__(self) -> str:
         """The signature as a caller sees it, for sentences: `welcome(user_id: int, name: str = 'x')`."""
         text = str(self._shown.replace(return_annotation=_EMPTY))

@@ -27,7 +27,7 @@ declare
   due      timestamptz;
   new_id   bigint;
   live     record;
-  ended    howdah.key;
+  ended    record;
   impeded  text;
 begin
   if jsonb_typeof(put.payload) is distinct from 'object' then
@@ -65,7 +65,10 @@ begin
     select t.id, t.kind, t.status, t.step, t.children > 0 or exists (select from howdah.message m where m.task_id = t.id and m.type = 'eof') as has_family
       into live from howdah.task t where t.key = put.key;
     if not found then
-      select * into ended from howdah.key k where k.key = put.key and k.until > howdah.now();
+      select k.task_id, k.kind, exists (select from howdah.task t where t.key = put.key) as is_live
+        into ended from howdah.key k where k.key = put.key and k.until > howdah.now();
+      -- It may have been written since we looked.
+      continue when ended.is_live;
       if not found then
         -- Whoever has the live key writes howdah.key, and nobody else: always in this order.
         insert into howdah.task (kind, queue, priority, run_at, payload, key, step, source, groups, cost, start_before, finish_before, late)
