@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import (
     TYPE_CHECKING,
@@ -52,8 +53,8 @@ C = TypeVar("C")
 Item = tuple[Any, ...] | Mapping[str, Any]
 
 
-def new_task(kind: str, beginning: Beginning, chosen: Options) -> NewTask:
-    """The task as its handler's code begins it. Raises InvalidOption, InvalidPayload."""
+def new_task(kind: str, beginning: Beginning, chosen: Options, *, many: bool = False) -> NewTask:
+    """The task as its handler's code begins it; of many without the names that differ. Raises InvalidOption, InvalidPayload."""
     if chosen.step not in (None, beginning.step):
         begins = "has no steps" if beginning.step is None else f"begins at {beginning.step}"
         raise InvalidOption(f"{kind}: step={chosen.step!r:.80} was given, and it {begins}", hint="Leave step out")
@@ -77,6 +78,9 @@ def new_task(kind: str, beginning: Beginning, chosen: Options) -> NewTask:
         finish_before=_first(chosen.finish_before, defaults.finish_before),
         late=_first(chosen.late, defaults.late),
     )
+    if many:
+        each = any(map(has_fields, filled_in.group or ()))
+        filled_in = replace(filled_in, key=None, group=() if each else filled_in.group)
     timed = chosen.delay is not None or chosen.at is not None
     return _written(kind, beginning.payload, filled_in, timed=timed)
 
@@ -182,7 +186,7 @@ class Bound(Generic[P, R, E]):
         first, payloads = begun_many(self._kind, items)
         if first is None:
             return None
-        new = new_task(self._kind.name, first, self._chosen)
+        new = new_task(self._kind.name, first, self._chosen, many=True)
         return Batch(new, payloads, *templates_of(self._chosen, first.defaults))
 
     def newborn(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, child: bool = True) -> dict[str, Any]:

@@ -98,19 +98,23 @@ class Filling:
         return key, sorted({group for group in groups if group is not None}) or None
 
 
+def fields_of(key: str | None, groups: Iterable[str]) -> list[tuple[str, str, str]]:
+    """What these templates are made of: each field, with what its template is and says."""
+    templates = [("key", key)] * (key is not None) + [("group", group) for group in groups]
+    return [(field, what, text or "") for what, text in templates for field in Template(text or "", what).fields]
+
+
 def check_fields(name: str, key: str | None, groups: Iterable[str], fields: frozenset[str] | None) -> None:
     """The fields that the templates of a kind name must be there. `fields` None: there may be any.
 
     Raises InvalidOption that names the template and the field.
     """
-    templates = [("key", key)] * (key is not None) + [("group", group) for group in groups]
-    for what, template in templates:
-        for field in Template(template or "", what).fields:
-            if fields is None or field in fields:
-                continue
-            close = difflib.get_close_matches(field, fields, n=1)
-            known = ", ".join(sorted(fields)) or "none"
-            raise InvalidOption(
-                f"{name}: its {what} {shown(template)} is made of {field}, and it has no such field",
-                hint=f"Did you mean {{{close[0]}}}?" if close else f"Its fields: {known}",
-            )
+    for field, what, template in fields_of(key, groups):
+        if fields is None or field in fields:
+            continue
+        close = difflib.get_close_matches(field, fields, n=1)
+        known = ", ".join(sorted(fields)) or "none"
+        raise InvalidOption(
+            f"{name}: its {what} {shown(template)} is made of {field}, and it has no such field",
+            hint=f"Did you mean {{{close[0]}}}?" if close else f"Its fields: {known}",
+        )

@@ -239,7 +239,7 @@ def _enqueue_lines(app: App, kind: str, chosen: Options, stream: Iterable[str]) 
                 continue
             begun = [_begun(handler, chosen, number, arguments) for number, arguments in batch]
             places = [f"line {number}" for number, _ in batch]
-            new = new_task(kind, begun[0], chosen)
+            new = new_task(kind, begun[0], chosen, many=True)
             many = Batch(
                 new, [each.payload for each in begun], *templates_of(chosen, begun[0].defaults), places.__getitem__
             )
