@@ -393,8 +393,8 @@ async def test_what_the_kind_says_holds_for_a_running_task_too(app: App) -> None
             await task.result("20s")
 
 
-async def test_the_braces_of_an_instruction_are_no_fields(app: App) -> None:
-    @app.task()
+async def test_an_instruction_has_a_key_of_its_own_while_it_is_live(app: App, conn: psycopg.Connection) -> None:
+    @app.task(key="q:{query}", unique_for="forever")
     async def search(query: str) -> str:
         return query
 
@@ -411,6 +411,7 @@ async def test_the_braces_of_an_instruction_are_no_fields(app: App) -> None:
 
         await until(done, "all of them to be done")
     assert {info.key for info in await app.tasks(kind="search")} == {"searches:{query}", "searches:a}b{", "searches:{"}
+    assert conn.execute("select count(*) from howdah.key").fetchone() == (0,)  # it may come again
 
 
 async def test_how_long_is_for_good(app: App, welcome: Any, conn: psycopg.Connection) -> None:

@@ -70,12 +70,16 @@ class Instructions:
     def row(self, instruction: Any) -> dict[str, Any]:
         """Its task, as `howdah.spawn` takes it, all but its id. Raises InvalidPayload if the task does not take it."""
         chosen = options(key=Exactly(self.key(instruction)), on_conflict="skip")
-        return newborn(self.into, self._beginning(instruction), chosen, child=False) | {"source": self.source}
+        row = newborn(self.into, self._beginning(instruction), chosen, child=False) | {"source": self.source}
+        row.pop("unique_for", None)  # an instruction may come again when its task has ended
+        return row
 
     async def enqueue(self, instruction: Any) -> None:
         """Make its task now, by itself. Raises DuplicateInstruction if there is one, be it that another worker was faster."""
         chosen = options(key=Exactly(self.key(instruction)), on_conflict="skip")
-        new = replace(new_task(self.into.name, self._beginning(instruction), chosen), source=self.source)
+        new = replace(
+            new_task(self.into.name, self._beginning(instruction), chosen), source=self.source, unique_for=None
+        )
         if await self._caller.run(calls.enqueue(new, defaults_known=True)) is None:
             raise self.duplicate(instruction, "has a task already")
 

@@ -48,7 +48,8 @@ begin
       hint = 'Leave it out for as long as the task is live; 1000 years is for good';
   end if;
   if put_many.on_conflict in ('replace', 'merge') then
-    -- In the order of the keys, so that two batches wait for each other in one order; of one key in the order given.
+    -- As everywhere, tasks that are there by their ids; what is new in the order of the keys, so that two batches wait for each other in one order; of one key in the order given.
+    perform from howdah.task t where t.key = any (array(select r.key from jsonb_to_recordset(put_many.rows) r (key text))) order by t.id for no key update;
     for x in
       select * from rows from (jsonb_to_recordset(put_many.rows) as (payload jsonb, key text, groups text[])) with ordinality r (payload, key, groups, n)
        order by key collate "C" nulls last, n
