@@ -20,6 +20,8 @@ create or replace function howdah.put_many(
 language plpgsql
 -- By the indexes, whatever the statistics say of tables that were small a moment ago.
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+-- Before PostgreSQL 18 what is off costs so much, where it is needed, that it is compiled.
+set jit = off
 as $$
 #variable_conflict use_column
 declare

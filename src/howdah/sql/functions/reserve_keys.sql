@@ -1,7 +1,7 @@
 -- Only for tasks whose live key is the caller's: nobody else writes these rows then, so nobody waits here for long.
 create or replace function howdah.reserve_keys(ids bigint[], unique_for interval) returns void
 language plpgsql
-set enable_seqscan = off set plan_cache_mode = force_generic_plan
+set enable_seqscan = off set plan_cache_mode = force_generic_plan set jit = off
 as $$
 #variable_conflict use_column
 declare
