@@ -104,7 +104,7 @@ class App(Client):
         group          the groups its tasks belong to, whose limits hold for them (see `limit`): "SES", ["SES",
                        "tenant:{tenant_id}"]; {name} stands for a field of the payload
         cost           how much one start counts against the rates of its groups; 1
-        key            template of its tasks' key, unique among live tasks: "welcome:{user_id}"
+        key            template of its tasks' key, of one task at a time: "welcome:{user_id}"
         unique_for     how long a key stays taken, also when its task has ended: "1h", or "forever"
         on_conflict    what an enqueue does whose key is taken: "return", "raise", "skip", "replace", "merge"
         start_before   how long after its enqueue a task may begin at the latest

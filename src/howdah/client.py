@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Unpack
 from uuid import UUID
 
 from howdah import calls
 from howdah.calls import Call
 from howdah.doctor import Doctor
-from howdah.durations import Duration
-from howdah.errors import HowdahError, InvalidOption, TaskNotFound, shown
 from howdah.groups import Groups
+from howdah.keys import ByKey, checked_id, only
 from howdah.kinds.actor import ActorKind
 from howdah.kinds.schedule import Schedule, When
 from howdah.payload import encode_message, plain_json
-from howdah.results import Waiter, wait_sync
-from howdah.task import Reason, TaskInfo
+from howdah.task import TaskInfo
 
 
-class Client(Doctor, Groups):
+class Client(Doctor, Groups, ByKey):
     """Enqueue, look and repair, with no worker machinery. An App is a Client with handlers.
 
     Every verb has its twin in `_sync`. On a running event loop, as in a notebook, the twins work and block the loop for
@@ -29,33 +26,17 @@ class Client(Doctor, Groups):
 
     # ── one task ──
 
-    async def cancel(
-        self, task_id: int, reason: str | None = None, *, cascade: bool = True, connection: Any = None
-    ) -> str:
-        """Cancel a task: "cancelled" if it waited, "running" if it runs and was asked to stop.
-
-        With `cascade` what it spawned is cancelled too, and what that spawned. A running task ends as cancelled unless it
-        succeeds first. Raises TaskNotFound, WrongStatus if it has ended.
-        """
-        return await self.run(calls.cancel(_id(task_id), reason, cascade=cascade), connection)
-
-    def cancel_sync(
-        self, task_id: int, reason: str | None = None, *, cascade: bool = True, connection: Any = None
-    ) -> str:
-        """As `cancel`, blocking."""
-        return self.run_sync(calls.cancel(_id(task_id), reason, cascade=cascade), connection)
-
     async def send(self, task_id: int, message: Any, *, kind: str | None = None, connection: Any = None) -> int:
         """Put a message into the inbox of an actor, in your transaction with `connection=`; returns the message's id.
 
         With `kind`, and its code here, the message is checked before it is sent; in any case when it is read.
         Raises InvalidPayload, TaskNotFound if the task is not there or has ended, WrongStatus if it takes no messages.
         """
-        return await self.run(calls.send(_id(task_id), self._message(message, kind)), connection)
+        return await self.run(calls.send(checked_id(task_id), self._message(message, kind)), connection)
 
     def send_sync(self, task_id: int, message: Any, *, kind: str | None = None, connection: Any = None) -> int:
         """As `send`, blocking."""
-        return self.run_sync(calls.send(_id(task_id), self._message(message, kind)), connection)
+        return self.run_sync(calls.send(checked_id(task_id), self._message(message, kind)), connection)
 
     def _message(self, message: Any, kind: str | None) -> str:
         handler = self.registry.find(kind) if kind is not None else None
@@ -71,14 +52,14 @@ class Client(Doctor, Groups):
         Checked against the fields of the step: by its code if that is here, else by the names the database knows. What
         was there before is in the task's history. Raises InvalidPayload, InvalidOption, TaskNotFound, WrongStatus.
         """
-        found = _only(task_id, await self.run(calls.find(ids=[_id(task_id)]), connection))
+        found = only(task_id, await self.run(calls.find(ids=[checked_id(task_id)]), connection))
         await self.run(calls.edit(task_id, self._edited(found, payload, step), step), connection)
 
     def edit_sync(
         self, task_id: int, *, payload: Mapping[str, Any] | None = None, step: str | None = None, connection: Any = None
     ) -> None:
         """As `edit`, blocking."""
-        found = _only(task_id, self.run_sync(calls.find(ids=[_id(task_id)]), connection))
+        found = only(task_id, self.run_sync(calls.find(ids=[checked_id(task_id)]), connection))
         self.run_sync(calls.edit(task_id, self._edited(found, payload, step), step), connection)
 
     def _edited(self, found: TaskInfo, payload: Mapping[str, Any] | None, step: str | None) -> str | None:
@@ -90,68 +71,21 @@ class Client(Doctor, Groups):
             return None if payload is None else checked
         return None if payload is None else plain_json(payload, "payload", max_bytes=self.max_payload)
 
-    async def retry(self, task_id: int, *, connection: Any = None) -> str:
-        """Go on with a parked task from its step ("resumed"), or make a waiting one due ("due now").
-
-        Raises TaskNotFound, WrongStatus if it runs or has ended.
-        """
-        return await self.run(calls.retry(_id(task_id)), connection)
-
-    def retry_sync(self, task_id: int, *, connection: Any = None) -> str:
-        """As `retry`, blocking."""
-        return self.run_sync(calls.retry(_id(task_id)), connection)
-
-    async def why(self, task_id: int) -> list[Reason]:
-        """Why a task is not running: one Reason per cause. Raises TaskNotFound."""
-        return [Reason(**row) for row in await self.run(calls.why(_id(task_id)))]
-
-    def why_sync(self, task_id: int) -> list[Reason]:
-        """As `why`, blocking."""
-        return [Reason(**row) for row in self.run_sync(calls.why(_id(task_id)))]
-
-    async def show(self, task_id: int) -> TaskInfo:
-        """One task as it is now, live or ended. Raises TaskNotFound."""
-        return _only(task_id, await self.run(calls.find(ids=[_id(task_id)])))
-
-    def show_sync(self, task_id: int) -> TaskInfo:
-        """As `show`, blocking."""
-        return _only(task_id, self.run_sync(calls.find(ids=[_id(task_id)])))
-
     async def history(self, task_id: int) -> list[dict[str, Any]]:
         """What happened to a task: retries, failures, crashes, timeouts, operator actions, oldest first."""
-        return await self.run(calls.history(_id(task_id)))
+        return await self.run(calls.history(checked_id(task_id)))
 
     def history_sync(self, task_id: int) -> list[dict[str, Any]]:
         """As `history`, blocking."""
-        return self.run_sync(calls.history(_id(task_id)))
+        return self.run_sync(calls.history(checked_id(task_id)))
 
     async def inbox(self, task_id: int, *, limit: int = 100) -> list[dict[str, Any]]:
         """What a task was sent and has not consumed yet, oldest first: rows of `howdah.message`."""
-        return await self.run(calls.inbox(_id(task_id), limit))
+        return await self.run(calls.inbox(checked_id(task_id), limit))
 
     def inbox_sync(self, task_id: int, *, limit: int = 100) -> list[dict[str, Any]]:
         """As `inbox`, blocking."""
-        return self.run_sync(calls.inbox(_id(task_id), limit))
-
-    async def result(self, task_id: int, *, timeout: Duration | None = None, kind: str | None = None) -> Any:
-        """Wait for a task to end; see Task.result."""
-        loop = asyncio.get_running_loop()
-        waiter = self.waiters.get(loop)
-        if waiter is None:
-            for over in [known for known in list(self.waiters) if known.is_closed()]:
-                self.waiters.pop(over, None)
-            waiter = self.waiters[loop] = Waiter(self.run)
-        return self._read_result(await waiter.wait(_id(task_id), timeout), kind)
-
-    def result_sync(self, task_id: int, *, timeout: Duration | None = None, kind: str | None = None) -> Any:
-        """As `result`, blocking. Refused on a running event loop: what it waits for may have to run on that loop."""
-        if asyncio._get_running_loop() is not None:  # pyright: ignore[reportPrivateUsage]
-            raise HowdahError("result_sync would block the running event loop", hint="Write: await task.result()")
-        return self._read_result(wait_sync(self.run_sync, _id(task_id), timeout), kind)
-
-    def _read_result(self, value: Any, kind: str | None) -> Any:
-        handler = self.registry.find(kind) if kind is not None else None
-        return value if handler is None else handler.read_result(value)
+        return self.run_sync(calls.inbox(checked_id(task_id), limit))
 
     # ── schedules ──
 
@@ -309,12 +243,6 @@ class Client(Doctor, Groups):
         return self.run_sync(calls.stop_workers(worker))
 
 
-def _id(task_id: Any) -> int:
-    if isinstance(task_id, bool) or not isinstance(task_id, int) or not -(2**63) <= task_id < 2**63:
-        raise InvalidOption(f"a task id is a whole number of 64 bits, not {shown(task_id)}")
-    return task_id
-
-
 def _find(
     ids: Iterable[int] | None,
     status: Iterable[str] | None,
@@ -339,11 +267,3 @@ def _find(
 
 def _list(values: Iterable[Any] | None) -> list[Any] | None:
     return None if values is None else [values] if isinstance(values, str) else list(values)
-
-
-def _only(task_id: int, rows: Sequence[Mapping[str, Any]]) -> TaskInfo:
-    if not rows:
-        raise TaskNotFound(
-            f"there is no task {task_id}", hint="It never existed, was rolled back, or its retention is over"
-        )
-    return TaskInfo(**rows[0])

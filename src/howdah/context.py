@@ -225,7 +225,7 @@ class Context:
         """Put a task in its queue when this attempt commits, or not at all; returns its id.
 
         As `spawn`, but it is nobody's child: its end is told to nobody. With `using(key=…, on_conflict="skip")` it is not
-        written if a live task holds the key then; its id is that of no task in this case.
+        written if the key is taken then; its id is that of no task in this case. Nor can it replace or merge one.
         """
         offspring = self._may_have_effects("enqueue")
         return await self.effect(offspring.beside(kind, args, kwargs))

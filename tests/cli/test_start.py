@@ -32,6 +32,9 @@ WORDS = {
     "trigger": "trigger",
     "why": "why",
     "bury": None,
+    "check_limits": None,
+    "filled": None,
+    "filled_groups": None,
     "check_schedule": None,
     "cron_fault": None,
     "fire_tick": None,
@@ -43,9 +46,6 @@ WORDS = {
     "open_group": "open-group",
     "set_queue": "set-queue",
     "apply_rules": None,
-    "check_limits": None,
-    "filled": None,
-    "filled_groups": None,
     "gates": None,  # why
     "parsed_rate": None,
     "rule_for": None,
@@ -58,11 +58,19 @@ WORDS = {
     "find": None,  # ls
     "history": None,  # show
     "inbox": None,  # show
+    "held": None,
+    "holder": None,  # --key of show, why, watch, cancel, retry
     "known_kind": None,
     "known_step": None,
     "now": None,
     "outcomes": None,
     "put": None,
+    "put_many": None,
+    "merged": None,
+    "refuse_key": None,
+    "reserve_keys": None,
+    "until_words": None,
+    "why_key": None,  # why --key
     "rules": None,
     "step_counts": None,  # graph
     "wake": None,
@@ -100,7 +108,12 @@ def test_the_version(shell: Shell) -> None:
         (["wroker"], 'Did you mean "worker"?'),
         (["ls", "--stauts", "failed"], "Did you mean --status?"),
         (["ls", "-o", "yaml"], '"table", "json", "jsonl", "ids"'),
-        (["show"], "requires an argument"),
+        (["show"], "no task was named"),
+        (["why"], "no task was named"),
+        (["show", "1", "--key", "k"], "an id and --key were both given"),
+        (["cancel", "-k", "x", "-y"], "there is no option -y"),
+        (["watch", "-y"], "there is no option -y"),
+        (["cancel", "1", "--key", "k"], "--key is one task, and others were named too"),
         (["show", "1", "2"], "too many arguments: 2"),
         (["show", "x1"], "a task id is a whole number, not 'x1'"),
         (["ls", "-s", "done"], "there is no status 'done'"),

@@ -30,8 +30,8 @@ ROLES = ("howdah_client", "howdah_worker", "howdah_viewer", "howdah_admin")
 
 # ── what each may do: every function and table of the schema, compared with what the database says ──
 
-_LOOK = {"find", "inbox", "outcomes", "why", "history", "step_counts", "doctor"}
-_ENQUEUE = {"now", "enqueue", "put", "enqueue_many", "send"}
+_LOOK = {"find", "inbox", "outcomes", "why", "history", "step_counts", "doctor", "held", "holder", "why_key"}
+_ENQUEUE = {"now", "enqueue", "put", "enqueue_many", "put_many", "send"}
 _PROTOCOL = {
     "declare",
     "register",
@@ -73,7 +73,7 @@ FUNCTIONS: dict[str, set[str]] = {
     "howdah_admin": _ENQUEUE | _LOOK | {"cancel", "edit", "retry", "pause", "resume", "stop_workers"} | _STEER,
     "public": set(),
 }
-_EVERYBODY = {f"{name} SELECT" for name in ("migration", "installed", "queues", "groups", "workers", "kind")}
+_EVERYBODY = {f"{name} SELECT" for name in ("migration", "installed", "queues", "groups", "workers", "kind", "key")}
 _PUT = {
     "task INSERT (cost, finish_before, groups, id, kind, late, payload, priority, queue, run_at, start_before, step)",
     "task SELECT (id)",
@@ -95,7 +95,7 @@ TABLES: dict[str, set[str]] = {
         "message SELECT (id, sender, sent_at, task_id, type)",
         "event SELECT (actor, at, attempt, epoch, id, kind, step, task_id, type, worker)",
     },
-    "howdah_admin": _EVERYBODY | _PUT | {"event SELECT"},
+    "howdah_admin": _EVERYBODY | _PUT | {"event SELECT", "key DELETE"},
     "public": set(),
 }
 _FUNCTION_RIGHTS = """
@@ -505,6 +505,11 @@ CALLS = {
     "enqueue": """select howdah.enqueue('job', '{"a": 1}', key => 'attack', on_conflict => 'replace', delay => '1 hour')""",
     "put": "select howdah.put('job', '{}', 'default', 3, null, null, 'attack', 'return')",
     "enqueue_many": """select howdah.enqueue_many('job', '[{"a": 1}, {"a": 2}]')""",
+    "put_many": """select howdah.put_many('job', '[{"payload": {"a": 1}, "key": "attack", "groups": ["g"]}]',"""
+    """ 'default', 3, null, null, 'return', unique_for => '1 hour')""",
+    "held": "select howdah.held('attack')",
+    "holder": "select howdah.holder('attack')",
+    "why_key": "select howdah.why_key('attack')",
     "find": "select * from howdah.find(ids => array[%(task)s::bigint])",
     "inbox": "select * from howdah.inbox(%(actor)s)",
     "outcomes": "select * from howdah.outcomes(array[%(task)s, %(ended)s]::bigint[])",

@@ -11,7 +11,21 @@ from cyclopts import Parameter
 
 from howdah.cli import apps
 from howdah.cli.errors import FAILED, NOT_FOUND, OK, report, say, say_error
-from howdah.cli.options import ANYWHERE, Ids, Kind, Output, Queue, Status, Where, statuses, target, task_ids
+from howdah.cli.options import (
+    ANYWHERE,
+    Ids,
+    Kind,
+    OfKey,
+    Output,
+    Queue,
+    Status,
+    Where,
+    id_of,
+    refuse_options,
+    statuses,
+    target,
+    task_ids,
+)
 from howdah.cli.options import task_id as one_id
 from howdah.cli.output import Column, for_people, print_rows
 from howdah.client import Client
@@ -30,12 +44,13 @@ def retry(
     status: Status = None,
     kind: Kind = None,
     queue: Queue = None,
+    key: OfKey = None,
     every: Every = False,
     output: Output = None,
     where: Where = ANYWHERE,
 ) -> int:
     """Go on with parked tasks from the step they stand at, and run waiting ones now. Filters mean parked ones."""
-    chosen = _Chosen(ids, status, kind, queue, every, default=["failed"])
+    chosen = _Chosen(ids, status, kind, queue, every, key, default=["failed"])
     with where.client(writes=True) as client:
         return _each(client, chosen, lambda task_id: client.retry_sync(task_id), output)
 
@@ -46,13 +61,14 @@ def cancel(
     status: Status = None,
     kind: Kind = None,
     queue: Queue = None,
+    key: OfKey = None,
     every: Every = False,
     cascade: Annotated[bool, Parameter(negative="--no-cascade", help="Cancel what they spawned as well")] = True,
     output: Output = None,
     where: Where = ANYWHERE,
 ) -> int:
     """Cancel tasks, and what they spawned. One that runs is asked to stop. Filters mean all that are live."""
-    chosen = _Chosen(ids, status, kind, queue, every, default=["queued", "running", "suspended", "failed"])
+    chosen = _Chosen(ids, status, kind, queue, every, key, default=["queued", "running", "suspended", "failed"])
     with where.client(writes=True) as client:
         return _each(client, chosen, lambda task_id: client.cancel_sync(task_id, reason, cascade=cascade), output)
 
@@ -107,23 +123,35 @@ class _Chosen:
         kind: str | None,
         queue: str | None,
         every: bool,
+        key: str | None = None,
         *,
         default: list[str],
     ) -> None:
+        refuse_options(given)
         self.status = statuses(status)
         filtered = bool(self.status or kind or queue)
+        if key is not None and (given or filtered or every):
+            raise InvalidOption("--key is one task, and others were named too", hint="Give either")
         if given and (filtered or every):
             raise InvalidOption("ids and filters were both given", hint="Give either")
-        if not given and not filtered and not every:
+        if not given and not filtered and not every and key is None:
             raise InvalidOption(
                 f"no task was named; --all is all that are {' or '.join(default)}",
-                hint="Give ids, a filter (--status, --kind, --queue) or --all; howdah ls shows what a filter finds",
+                hint="Give ids, --key, a filter (--status, --kind, --queue) or --all; howdah ls shows what a filter finds",
             )
         self.ids = task_ids(given) if given else None
-        self.kind, self.queue = kind, queue
+        self.kind, self.queue, self.key = kind, queue, key
         self.status = self.status or default
 
+    @property
+    def named(self) -> bool:
+        """Whether these are tasks that somebody means, and not what a filter found."""
+        return self.ids is not None or self.key is not None
+
     def find(self, client: Client) -> Iterator[int]:
+        if self.key is not None:
+            yield id_of(client, None, self.key)
+            return
         if self.ids is not None:
             yield from self.ids
             return
@@ -145,7 +173,7 @@ def _each(client: Client, chosen: _Chosen, act: Callable[[int], str], output: Ou
             done.append({"id": task_id, "outcome": act(task_id)})
         except (TaskNotFound, WrongStatus) as error:
             # What a filter found may have moved on since; that is nobody's mistake.
-            if chosen.ids is not None:
+            if chosen.named:
                 codes.add(report(error))
     if not for_people(output) or len(done) <= READABLE:
         print_rows(done, [Column.of("id", right=True), Column.of("outcome")], output)

@@ -14,7 +14,7 @@ from cyclopts import Group, Parameter
 
 from howdah.cli.errors import say
 from howdah.cli.output import Format
-from howdah.errors import CannotConnect, InvalidOption
+from howdah.errors import CannotConnect, InvalidOption, TaskNotFound
 
 if TYPE_CHECKING:
     from howdah.client import Client
@@ -39,6 +39,7 @@ Status = Annotated[
 ]
 Kind = Annotated[str | None, Parameter(name=["--kind", "-k"], help="Only this kind")]
 Queue = Annotated[str | None, Parameter(name=["--queue", "-q"], help="Only this queue")]
+OfKey = Annotated[str | None, Parameter(name="--key", help="Instead of an id: the task that holds this key")]
 Ids = Annotated[str, Parameter(name="ID", allow_leading_hyphen=True, help="Ids of tasks; - reads them from stdin")]
 
 
@@ -122,10 +123,36 @@ def statuses(given: Sequence[str] | None) -> list[str] | None:
 def task_ids(given: Sequence[str]) -> list[int]:
     """The ids that were given, those on stdin included; each once. Raises InvalidOption."""
     words = [word for each in given for word in (sys.stdin.read().split() if each == "-" else [each])]
+    refuse_options(words)
     for word in words:
         if not (word.isascii() and word.isdecimal()) or len(word) > 19:
             raise InvalidOption(f"a task id is a whole number, not {word[:80]!r}")
     return list(dict.fromkeys(int(word) for word in words))
+
+
+def refuse_options(words: Sequence[str]) -> None:
+    """Ids may begin with a hyphen only as - for stdin: else it is an option that there is not. Raises InvalidOption."""
+    for word in words:
+        if word.startswith("-") and word != "-":
+            raise InvalidOption(f"there is no option {word[:80]}", hint="See what there is with --help")
+
+
+def task_or_key(word: str | None, key: str | None, command: str) -> int | None:
+    """The one id that was given; None: the key. Raises InvalidOption."""
+    if (word is None) is (key is None):
+        what = "no task was named" if word is None else "an id and --key were both given"
+        raise InvalidOption(what, hint=f"howdah {command} ID, or howdah {command} --key KEY")
+    return None if word is None else task_id(word)
+
+
+def id_of(client: Client, given: int | None, key: str | None) -> int:
+    """The id that was given, or that of the task which holds the key. Raises TaskNotFound."""
+    if given is not None:
+        return given
+    task = client.holder_sync(key or "")
+    if task is None:
+        raise TaskNotFound(f"no task holds key {key!r}", hint=f"Ended ones: howdah ls --key {key}")
+    return task.id
 
 
 def task_id(word: str) -> int:

@@ -13,6 +13,7 @@ from howdah.kinds import ending
 from howdah.kinds.registry import Beginning, Defaults, Executor, executor_of, row
 from howdah.outcomes import Outcome, Transition
 from howdah.payload import DEFAULT_MAX_BYTES, Signature
+from howdah.templates import check_fields, fields_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,6 +44,10 @@ class FunctionKind(Generic[P, R]):
                 f"{name}: transactional=True needs an async function, because ctx.connection is an async connection"
             )
         self.signature = Signature.of(function, injected=(Context,), name=name)
+        check_fields(name, defaults.key, defaults.groups, self.signature.keys)
+        # What a key is made of is in the payload, also where the caller leaves it out.
+        named = {field: self.signature.default_of(field) for field, *_ in fields_of(defaults.key, defaults.groups)}
+        self._written = {field: value for field, value in named.items() if value is not inspect.Parameter.empty}
         self.max_payload = max_payload
 
     @property
@@ -83,6 +88,9 @@ class FunctionKind(Generic[P, R]):
 
     def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
         """Arguments as payload. Raises InvalidPayload."""
+        if self._written:
+            given = self.signature.bind(args, dict(kwargs))
+            kwargs = {**{field: value for field, value in self._written.items() if field not in given}, **kwargs}
         return self.signature.encode(args, dict(kwargs), max_bytes=self.max_payload)
 
     def encode_result(self, value: Any) -> str | None:

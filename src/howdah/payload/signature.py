@@ -90,6 +90,16 @@ class Signature:
             result = Any
         return cls(title, inspect.Signature(shown, return_annotation=result), services)
 
+    @property
+    def keys(self) -> frozenset[str] | None:
+        """Every key that a payload may have; None: any, because it takes **kwargs."""
+        return None if self._extra is not None else frozenset(self._names)
+
+    def default_of(self, name: str) -> Any:
+        """What a parameter is when it is not given; `inspect.Parameter.empty` if it must be."""
+        parameter = self._shown.parameters.get(name)
+        return _EMPTY if parameter is None else parameter.default
+
     def __str__(self) -> str:
         """The signature as a caller sees it, for sentences: `welcome(user_id: int, name: str = 'x')`."""
         text = str(self._shown.replace(return_annotation=_EMPTY))
