@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import traceback
+from collections.abc import Awaitable
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from howdah.backoff import Retry
 from howdah.context import ClaimedTask
@@ -26,6 +28,7 @@ from howdah.outcomes import (
     Transition,
 )
 
+T = TypeVar("T")
 ERROR_LENGTH = 10_000
 TRACEBACK_LENGTH = 30_000
 
@@ -35,6 +38,18 @@ class TimedOut(TimeoutError):
 
     def __init__(self, limit: timedelta) -> None:
         super().__init__(f"the attempt ran longer than {in_words(limit)}")
+
+
+async def within(limit: timedelta | None, work: Awaitable[T]) -> T:
+    """What the work returns. Raises TimedOut when it has not ended by then."""
+    clock = asyncio.timeout(None if limit is None else limit.total_seconds())
+    try:
+        async with clock:
+            return await work
+    except TimeoutError:
+        if limit is None or not clock.expired():
+            raise  # of the work itself
+        raise TimedOut(limit) from None
 
 
 class ProcessDied(Exception):

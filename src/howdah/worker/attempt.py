@@ -19,6 +19,7 @@ from howdah.db.failures import passes
 from howdah.db.pool import Database, run_on
 from howdah.inbox import Mail
 from howdah.kinds import ending
+from howdah.kinds.batch import BatchKind
 from howdah.kinds.registry import Handler
 from howdah.outcomes import Transition
 from howdah.worker.family import Family
@@ -40,8 +41,8 @@ class Attempt:
     """
 
     __slots__ = (
-        "_began", "_done", "_effects", "_ended", "_lease", "_processes", "_report", "_why", "committed", "ctx", "kind", "seconds",
-        "started", "task",
+        "_batches", "_began", "_done", "_effects", "_ended", "_lease", "_processes", "_report", "_why", "committed", "ctx", "kind",
+        "seconds", "started", "task",
     )  # fmt: skip
 
     def __init__(
@@ -64,6 +65,7 @@ class Attempt:
         self._lease = lease
         self._effects = effects
         self._processes = house.processes
+        self._batches = house.batches
         self._report = report
         self._ended = ended
         self._why: Why | None = None
@@ -79,7 +81,8 @@ class Attempt:
         self._why = self._why if self._why == "lost" else why
         self.ctx.cancel()
         # One that has not begun looks by itself: cancelled now, it would never come to say how it ended.
-        if self._began and (self.kind.executor != "thread" or why != "cancel"):
+        # One of a batch only leaves it.
+        if self._began and (self.kind.executor != "thread" or why != "cancel" or isinstance(self.kind, BatchKind)):
             self._done.cancel()
 
     async def wait(self) -> None:
@@ -126,7 +129,9 @@ class Attempt:
         """The handler's transition; its exceptions become one. Only a cancellation goes through."""
         kind, limit = self.kind, self.kind.defaults.timeout
         try:
-            if kind.executor == "process":
+            if isinstance(kind, BatchKind):
+                transition = await self._batches.attempt(kind, self.task, self.ctx, self._begin)
+            elif kind.executor == "process":
                 transition = await self._processes.attempt(kind, self.task, self._report, self.ctx.mail)
             elif limit is None:
                 transition = await kind.attempt(self.task, self.ctx)
@@ -139,15 +144,15 @@ class Attempt:
             return ending.of_error(self.task, kind.defaults.retry, error)
 
     async def _timed(self, limit: timedelta) -> Transition:
-        clock = asyncio.timeout(limit.total_seconds())
         try:
-            async with clock:
-                return await self.kind.attempt(self.task, self.ctx)
-        except TimeoutError:
-            if not clock.expired():
-                raise  # the handler's own
+            return await ending.within(limit, self.kind.attempt(self.task, self.ctx))
+        except ending.TimedOut:
             self.ctx.cancel()  # a thread goes on, and may look
-            raise ending.TimedOut(limit) from None
+            raise
+
+    def _begin(self) -> None:
+        """The batch that it waited for begins."""
+        self.started = time.monotonic()
 
     async def _read_all(self, mail: Mail) -> None:
         """The rest of an inbox, for those who need all of it: after a Join of many children."""

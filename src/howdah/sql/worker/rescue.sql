@@ -42,7 +42,8 @@ begin
   end loop;
 
   -- Handlers that outlived their time on a worker that is alive but does not stop them (its loop is blocked). A lease
-  -- of grace, because the worker is the one to do this. Processes wait for a slot after the claim, and are killed in time.
+  -- of grace, because the worker is the one to do this. The time of a batch begins when it is gathered. Processes wait for a slot
+  -- after the claim, and are killed in time.
   if not exists (select from howdah.kind k where k.timeout is not null and k.executor <> 'process' or k.steps @? '$.*.timeout') then
     return next;
     return;
@@ -52,7 +53,7 @@ begin
       from howdah.worker w
       join howdah.task t on t.worker = w.id and t.status = 'running'
       cross join lateral howdah.rules(t.kind, t.step) k
-     where w.status = 'live' and k.timeout is not null and k.executor <> 'process' and t.claimed_at + k.timeout + w.ttl < clock
+     where w.status = 'live' and k.timeout is not null and k.executor <> 'process' and t.claimed_at + k.timeout + coalesce(k.batch_wait, interval '0') + w.ttl < clock
      order by t.id limit rescue.at_most
   loop
     begin
