@@ -29,6 +29,8 @@ class Claimed(NamedTuple):
     payload: dict[str, Any]
     parent: int | None
     tick: str | None = None
+    time_left: float | None = None
+    late: str | None = None
 
 
 class Worker:

@@ -33,7 +33,7 @@ ROLES = ("howdah_client", "howdah_worker", "howdah_viewer", "howdah_admin")
 _LOOK = {"find", "inbox", "outcomes", "why", "history", "step_counts"}
 _ENQUEUE = {"now", "enqueue", "put", "enqueue_many", "send"}
 _PROTOCOL = {"declare", "register", "pump", "settle_rest", "heartbeat", "report", "leave", "inboxes", "reserve_ids"}
-_CHORES = {"wake_suspended", "rescue", "make_partitions", "retain", "waiting_queues"}
+_CHORES = {"wake_suspended", "expire", "rescue", "make_partitions", "retain", "waiting_queues"}
 _SOURCES = {
     "declare_schedules",
     "due_schedules",

@@ -131,6 +131,19 @@ def of_error(task: ClaimedTask, retry: Retry, error: BaseException) -> Transitio
     )
 
 
+def late(policy: str, said: str, details: dict[str, Any] | None = None) -> Transition:
+    """The transition for a task that cannot end in time any more: parked, or dropped. No retries: there is no time for them."""
+    details = (details or {}) | {"parked": policy == "park"}
+    details.pop("delay", None)
+    if policy == "park":
+        return Transition(
+            "failed", error=_clean(f"DeadlinePassed: {said}", ERROR_LENGTH), event="late", details=details
+        )
+    return Transition(
+        "cancelled", reason=_clean(f"deadline passed: {said}", ERROR_LENGTH), event="late", details=details
+    )
+
+
 def parked(error: Exception) -> Transition:
     """The transition for what no retry can mend: a payload that does not fit, a result JSON cannot hold."""
     return Transition("failed", error=in_a_line(error), event="failure", details={"parked": True})

@@ -132,7 +132,7 @@ class Batches:
 
         self.in_processes += 1
         try:
-            return await self._processes.attempt_many(kind, [member.task for member in members], report)
+            return await self._processes.attempt_many(kind, [member.ctx.as_it_is_now() for member in members], report)
         finally:
             self.in_processes -= 1
 

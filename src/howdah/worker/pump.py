@@ -233,7 +233,9 @@ class Pump(Service):
         claimed = [] if reply.claimed is None else _claimed.decode(reply.claimed)
         if reply.kept:
             kept = set(reply.kept)
-            claimed += [next_step(e.attempt.task, e.transition) for e in batch if e.attempt.task.id in kept]
+            claimed += [
+                next_step(e.attempt.ctx.as_it_is_now(), e.transition) for e in batch if e.attempt.task.id in kept
+            ]
         for task in claimed:
             self._lease.held[task.id] = task.epoch
         self._lease.settle(seq)
