@@ -57,6 +57,13 @@ def new_task(kind: str, beginning: Beginning, chosen: Options) -> NewTask:
         begins = "has no steps" if beginning.step is None else f"begins at {beginning.step}"
         raise InvalidOption(f"{kind}: step={chosen.step!r:.80} was given, and it {begins}", hint="Leave step out")
     defaults = beginning.defaults
+    start_before = _first(chosen.start_before, defaults.start_before)
+    finish_before = _first(chosen.finish_before, defaults.finish_before)
+    in_a_hurry = (start_before, finish_before) != (None, None)
+    if chosen.late is not None and not in_a_hurry:
+        raise InvalidOption(
+            f"{kind}: late was given, and no deadline", hint="Give start_before or finish_before as well"
+        )
     filled_in = Options(
         delay=chosen.delay if chosen.delay is not None or chosen.at is not None else defaults.delay,
         at=chosen.at,
@@ -68,9 +75,9 @@ def new_task(kind: str, beginning: Beginning, chosen: Options) -> NewTask:
         group=_first(chosen.group, defaults.groups),
         cost=_first(chosen.cost, defaults.cost),
         unique_for=_first(chosen.unique_for, defaults.unique_for),
-        start_before=_first(chosen.start_before, defaults.start_before),
-        finish_before=_first(chosen.finish_before, defaults.finish_before),
-        late=_first(chosen.late, defaults.late),
+        start_before=start_before,
+        finish_before=finish_before,
+        late=_first(chosen.late, defaults.late) if in_a_hurry else None,
     )
     return _written(kind, beginning.payload, filled_in)
 
@@ -104,7 +111,7 @@ def _written(kind: str, payload: str, chosen: Options) -> NewTask:
         finish_before=moments[1],
         start_within=lengths[0],
         finish_within=lengths[1],
-        late=chosen.late if ends != (None, None) else None,
+        late=chosen.late,
         unique_for=chosen.unique_for,
     )
 
@@ -282,6 +289,9 @@ class TaskFunction(Bound[P, R, Task[R]], Generic[P, R, F]):
         key          unique among live tasks; a second enqueue with the same key …
         on_conflict  … returns that task ("return"), raises KeyConflict ("raise"), returns None ("skip"), or gives that
                      task the new payload and time ("replace")
+        start_before   when it must have begun, and …
+        finish_before  … ended: a length of time from now, or a datetime with a time zone
+        late         what becomes of it otherwise: "drop" it, "park" it, "run" it all the same
         connection   your own connection, of psycopg, asyncpg, SQLAlchemy or Django: the task is part of your transaction,
                      which an error here leaves to be rolled back, as any error of SQL does
 

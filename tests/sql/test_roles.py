@@ -501,6 +501,7 @@ CALLS = {
     "inboxes": "select howdah.inboxes(array[%(actor)s::bigint])",
     "reserve_ids": "select howdah.reserve_ids(3)",
     "wake_suspended": "select howdah.wake_suspended()",
+    "expire": "select howdah.expire()",
     "rescue": "select howdah.rescue()",
     "make_partitions": "select howdah.make_partitions(8)",
     "retain": "select howdah.retain()",

@@ -361,6 +361,31 @@ def test_what_cannot_be_meant(given: dict[str, Any], said: str) -> None:
         work.using(**given)
 
 
+async def test_a_policy_needs_a_deadline(app: App) -> None:
+    @app.task()
+    async def work() -> None: ...
+
+    @app.task(start_before="1h")
+    async def hurries() -> None: ...
+
+    with pytest.raises(InvalidOption, match=r"work: late was given, and no deadline\. Give start_before"):
+        await work.using(late="park").enqueue()
+    info = await (await hurries.using(late="park").enqueue()).info()
+    assert info.late == "park"
+
+
+async def test_by_name_the_deadline_may_be_the_databases(app: App, dsn: str) -> None:
+    @app.task(start_before="1h")
+    async def hurries() -> None: ...
+
+    await app.worker(until_idle=True).run()
+    async with App(dsn) as other:
+        task = await other.using(late="park").enqueue("hurries")
+        info = await task.info()
+        assert info.start_before is not None
+        assert info.late == "park"
+
+
 # ── what the handler sees ──
 
 

@@ -172,7 +172,7 @@ class Attempt:
     @property
     def _time_left(self) -> float | None:
         """Seconds until its deadline; None for a task that has none, or runs all the same."""
-        return None if self._policy == "run" else self.ctx.time_left
+        return None if self.task.time_left is None or self._policy == "run" else self.ctx.time_left
 
     @property
     def _policy(self) -> str:
