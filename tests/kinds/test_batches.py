@@ -519,6 +519,34 @@ async def test_when_all_are_cancelled_the_run_is(app: App) -> None:
                 await task.result("30s")
 
 
+async def test_a_thread_whose_batch_has_left_keeps_its_place_until_it_ends(app: App) -> None:
+    started, gate = threading.Event(), threading.Event()
+    noticed: list[bool] = []
+
+    @app.task(batch=2, wait="10m")
+    def stubborn(n: list[int], contexts: list[Context]) -> None:
+        started.set()
+        assert gate.wait(30)
+        noticed.extend(ctx.cancelled for ctx in contexts)
+
+    @app.task()
+    async def other() -> int:
+        return 1
+
+    tasks = await stubborn.enqueue_many([(1,), (2,)])
+    async with app.worker(concurrency=2):
+        await until(started.is_set, "the run")
+        for task in tasks:
+            await task.cancel()
+        for task in tasks:
+            with pytest.raises(TaskCancelled):
+                await task.result("30s")
+        assert await (await other.enqueue()).result("30s") == 1
+        gate.set()
+        await until(lambda: len(noticed) == 2, "the thread to look")
+    assert noticed == [True, True]
+
+
 async def test_a_worker_that_stops_runs_what_it_has_gathered(app: App, conn: psycopg.Connection) -> None:
     seen: list[list[int]] = []
 

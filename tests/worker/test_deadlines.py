@@ -320,6 +320,25 @@ async def test_an_actor_that_sleeps_past_it_is_ended(app: App) -> None:
             await task.result("30s")
 
 
+async def test_each_task_either_runs_or_is_dropped(app: App, conn: psycopg.Connection) -> None:
+    began: list[int] = []
+
+    @app.task(late="drop", retry=0)
+    async def work(n: int) -> int:
+        began.append(n)
+        await asyncio.sleep(0.01)
+        return n
+
+    tasks = [await work.using(start_before=f"{100 + 15 * n}ms").enqueue(n) for n in range(100)]
+    async with app.worker(concurrency=2), app.worker(concurrency=2):
+        await until(lambda: conn.execute("select 1 from howdah.task").fetchone() is None, "all to end")
+    ends = [(await task.info()).status for task in tasks]
+    assert sorted(began) == [n for n, status in enumerate(ends) if status == "succeeded"]
+    assert set(ends) <= {"succeeded", "cancelled"}
+    dropped = conn.execute("select count(*) from howdah.event where type = 'late'").fetchone()
+    assert dropped == (ends.count("cancelled"),)
+
+
 async def test_the_time_of_a_deadline_is_a_length_or_a_datetime(app: App) -> None:
     @app.task(start_before="1h", finish_before="2h", late="park")
     async def work() -> None: ...
