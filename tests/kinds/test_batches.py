@@ -135,7 +135,7 @@ async def test_kinds_do_not_mix_and_queues_do(app: App) -> None:
     for n in range(2):
         await one.using(queue=f"q{n}").enqueue(n)
         await two.enqueue(n)
-    await app.worker(until_idle=True).run()
+    await app.worker(queues=["default", "q0", "q1"], until_idle=True).run()
     assert sorted((name, sorted(items)) for name, items in seen) == [("one", [0, 1]), ("two", [0, 1])]
 
 
