@@ -10,11 +10,12 @@ from howdah.actor import Actor, RegisterActor
 from howdah.backoff import Backoff
 from howdah.client import Client
 from howdah.config import Config
-from howdah.decorator import Decorator
+from howdah.decorator import BatchDecorator, Decorator
 from howdah.durations import Duration
 from howdah.enqueue import ByName, TaskFunction
 from howdah.errors import InvalidOption, shown
 from howdah.kinds.actor import ActorKind
+from howdah.kinds.batch import WAIT, BatchKind, batches
 from howdah.kinds.function import FunctionKind
 from howdah.kinds.instructions import AppPoller, Instructions, PollerKind
 from howdah.kinds.machine import MachineKind
@@ -83,6 +84,17 @@ class App(Client):
     def __exit__(self, *_: object) -> None:
         self.close_sync()
 
+    @overload
+    def task(
+        self,
+        *misplaced: Never,
+        batch: int,
+        wait: Duration = WAIT,
+        name: str | None = None,
+        executor: Executor | None = None,
+        **said: Unpack[KindOptions],
+    ) -> BatchDecorator: ...
+    @overload
     def task(
         self,
         *misplaced: Never,
@@ -90,7 +102,17 @@ class App(Client):
         executor: Executor | None = None,
         transactional: bool = False,
         **said: Unpack[KindOptions],
-    ) -> Decorator:
+    ) -> Decorator: ...
+    def task(
+        self,
+        *misplaced: Never,
+        batch: int | None = None,
+        wait: Duration | None = None,
+        name: str | None = None,
+        executor: Executor | None = None,
+        transactional: bool = False,
+        **said: Unpack[KindOptions],
+    ) -> Decorator | BatchDecorator:
         """Register a function as a kind of task.
 
         name           its kind; without it the name of the function
@@ -114,6 +136,9 @@ class App(Client):
         executor       "loop" (async functions), "thread" (plain ones), "process" (CPU work, killed on
                        timeout and on cancellation; no ctx.on_commit there)
         transactional  run the handler inside the transaction that ends it, as ctx.connection
+        batch          call the handler once for up to so many tasks: each parameter is a list with a value for each of them,
+                       `list[Context]` has their contexts; it returns a list with a result, outcome or exception for each
+        wait           how long the first of a batch waits for others; "50ms"
 
         Raises InvalidOption that names the option.
         """
@@ -126,6 +151,7 @@ class App(Client):
             raise InvalidOption(f"transactional must be True or False, not {shown(transactional)}")
         chosen = defaults(self.base, **said)
         called = None if name is None else check_name(name, "name")
+        together = batches(batch, wait, transactional=transactional)
 
         def register(function: Callable[..., Any]) -> TaskFunction[..., Any]:
             own = getattr(function, "__name__", "<nameless>")
@@ -133,19 +159,31 @@ class App(Client):
                 raise InvalidOption(f"@app.task() is for functions, not {shown(function)}")
             if called is None and not own.isidentifier():
                 raise InvalidOption(f"{shown(function)} has no name to be known by", hint="Write @app.task(name=…)")
-            kind_name = called or check_name(own, "name")
-            kind: FunctionKind[..., Any] = FunctionKind(
-                function,
-                name=kind_name,
-                defaults=self.config.of_kind(kind_name, chosen),
-                executor=executor,
-                transactional=transactional,
-                max_payload=self.max_payload,
+            known_as = called or check_name(own, "name")
+            of_kind = self.config.of_kind(known_as, chosen)
+            kind: FunctionKind[..., Any] = (
+                FunctionKind(
+                    function,
+                    name=known_as,
+                    defaults=of_kind,
+                    executor=executor,
+                    transactional=transactional,
+                    max_payload=self.max_payload,
+                )
+                if together is None
+                else BatchKind(
+                    function,
+                    name=known_as,
+                    defaults=of_kind,
+                    together=together,
+                    executor=executor,
+                    max_payload=self.max_payload,
+                )
             )
             self.registry.add(kind)
             return TaskFunction(self, kind)
 
-        return Decorator(register)
+        return Decorator(register) if together is None else BatchDecorator(register)
 
     def machine(
         self,

@@ -63,6 +63,13 @@ def new_task(kind: str, beginning: Beginning, chosen: Options, *, many: bool = F
         raise InvalidOption(
             f"{kind}: unique_for was given, and there is no key", hint='Give one: key="welcome:{user_id}"'
         )
+    start_before = _first(chosen.start_before, defaults.start_before)
+    finish_before = _first(chosen.finish_before, defaults.finish_before)
+    in_a_hurry = (start_before, finish_before) != (None, None)
+    if chosen.late is not None and not in_a_hurry:
+        raise InvalidOption(
+            f"{kind}: late was given, and no deadline", hint="Give start_before or finish_before as well"
+        )
     filled_in = Options(
         delay=chosen.delay if chosen.delay is not None or chosen.at is not None else defaults.delay,
         at=chosen.at,
@@ -74,9 +81,9 @@ def new_task(kind: str, beginning: Beginning, chosen: Options, *, many: bool = F
         group=_first(chosen.group, defaults.groups),
         cost=_first(chosen.cost, defaults.cost),
         unique_for=_first(chosen.unique_for, defaults.unique_for),
-        start_before=_first(chosen.start_before, defaults.start_before),
-        finish_before=_first(chosen.finish_before, defaults.finish_before),
-        late=_first(chosen.late, defaults.late),
+        start_before=start_before,
+        finish_before=finish_before,
+        late=_first(chosen.late, defaults.late) if in_a_hurry else None,
     )
     if many:
         each = any(map(has_fields, filled_in.group or ()))
@@ -124,7 +131,7 @@ def _written(kind: str, payload: str, chosen: Options, *, timed: bool = True) ->
         finish_before=moments[1],
         start_within=lengths[0],
         finish_within=lengths[1],
-        late=chosen.late if ends != (None, None) else None,
+        late=chosen.late,
         unique_for=chosen.unique_for,
         timed=timed,
     )
@@ -291,6 +298,9 @@ class TaskFunction(Bound[P, R, Task[R]], Generic[P, R, F]):
                      payload, and lists to its lists ("merge"), which keeps its time unless delay or at is given
         unique_for   how long the key stays taken, also when its task has ended: "1h", or "forever"; without it as long as
                      the task is live
+        start_before   when it must have begun, and …
+        finish_before  … ended: a length of time from now, or a datetime with a time zone
+        late         what becomes of it otherwise: "drop" it, "park" it, "run" it all the same
         connection   your own connection, of psycopg, asyncpg, SQLAlchemy or Django: the task is part of your transaction,
                      which an error here leaves to be rolled back, as any error of SQL does
 

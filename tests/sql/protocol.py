@@ -30,6 +30,7 @@ class Claimed(NamedTuple):
     parent: int | None
     tick: str | None = None
     time_left: float | None = None
+    late: str | None = None
 
 
 class Worker:

@@ -44,7 +44,7 @@ _PROTOCOL = {
     "reserve_ids",
     "backoff",
 }
-_CHORES = {"wake_suspended", "rescue", "make_partitions", "retain", "waiting_queues"}
+_CHORES = {"wake_suspended", "expire", "rescue", "make_partitions", "retain", "waiting_queues"}
 _SOURCES = {
     "declare_schedules",
     "due_schedules",
@@ -530,6 +530,7 @@ CALLS = {
     "reserve_ids": "select howdah.reserve_ids(3)",
     "backoff": "select howdah.backoff(null, 3)",
     "wake_suspended": "select howdah.wake_suspended()",
+    "expire": "select howdah.expire()",
     "rescue": "select howdah.rescue()",
     "make_partitions": "select howdah.make_partitions(8)",
     "retain": "select howdah.retain()",

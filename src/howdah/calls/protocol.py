@@ -181,6 +181,16 @@ def wake_suspended() -> Call[Woken]:
     return Call("wake_suspended", {}, {}, lambda rows: Woken(**rows[0]))
 
 
+class Expired(NamedTuple):
+    dropped: int
+    parked: int
+    next_in: float | None
+
+
+def expire() -> Call[Expired]:
+    return Call("expire", {}, {}, lambda rows: Expired(**rows[0]))
+
+
 def make_partitions() -> Call[int]:
     return Call("make_partitions", {}, {}, first)
 

@@ -148,7 +148,7 @@ def _print_fields(info: Row) -> None:
             continue
         if name in ("payload", "result", "progress") and isinstance(value, (dict, list)):
             shown = Text(escaped(json.dumps(value, indent=2, ensure_ascii=False), lines=True))
-        elif name.endswith("_at"):
+        elif name.endswith(("_at", "_before")):
             shown = Text(f"{value.astimezone():%Y-%m-%d %H:%M:%S}  ({ago(value)})")
         elif name in ("error", "last_error", "reason"):
             shown = Text(escaped(str(value), lines=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -63,6 +64,12 @@ def enqueue(
     queue: Annotated[str | None, Parameter(name=["--queue", "-q"], help="Another queue than the kind's")] = None,
     priority: Annotated[int | None, Parameter(name=["--priority", "-p"], help="Higher first")] = None,
     step: Annotated[str | None, Parameter(help="Where a state machine begins")] = None,
+    start_before: Annotated[str | None, Parameter(help='Late if not begun by then: "10m" from now, or a time')] = None,
+    finish_before: Annotated[str | None, Parameter(help="Late if not ended by then")] = None,
+    late: Annotated[
+        Literal["drop", "park", "run"] | None,
+        Parameter(help="What becomes of it when it is late [default: the kind's]"),
+    ] = None,
     wait: Annotated[
         bool, Parameter(negative="", show_default=False, help="Wait until it ends, and print its result")
     ] = False,
@@ -90,6 +97,9 @@ def enqueue(
         on_conflict=on_conflict,
         unique_for=unique_for,
         step=step,
+        start_before=read_deadline(start_before, "--start-before"),
+        finish_before=read_deadline(finish_before, "--finish-before"),
+        late=late,
     )
     _check_combination(many=many, wait=wait, timeout=timeout, payload=payload)
     arguments = {} if many else read_arguments(sys.stdin.read() if payload == "-" else payload or "{}")
@@ -201,6 +211,11 @@ def read_moment(text: str | None, option: str = "--at") -> datetime | None:
             hint='Write "2026-12-01T09:00", or with a zone: "…T09:00Z"',
         ) from error
     return found.astimezone() if found.tzinfo is None else found
+
+
+def read_deadline(text: str | None, option: str) -> str | datetime | None:
+    """A time as people write it; a length of time stays as it is. Raises InvalidOption."""
+    return read_moment(text, option) if text is not None and re.match(r"\d{4}-", text) else text
 
 
 def read_arguments(text: str, place: str = "the payload") -> dict[str, Any]:

@@ -32,6 +32,7 @@ class FunctionKind(Generic[P, R]):
         executor: Executor | None = None,
         transactional: bool = False,
         max_payload: int = DEFAULT_MAX_BYTES,
+        signature: Signature | None = None,
     ) -> None:
         self.function = function
         self.name = name
@@ -43,7 +44,7 @@ class FunctionKind(Generic[P, R]):
             raise InvalidOption(
                 f"{name}: transactional=True needs an async function, because ctx.connection is an async connection"
             )
-        self.signature = Signature.of(function, injected=(Context,), name=name)
+        self.signature = signature or Signature.of(function, injected=(Context,), name=name)
         check_fields(name, defaults.key, defaults.groups, self.signature.keys)
         # What a key is made of is in the payload, also where the caller leaves it out.
         named = {field: self.signature.default_of(field) for field, *_ in fields_of(defaults.key, defaults.groups)}
@@ -113,6 +114,10 @@ class FunctionKind(Generic[P, R]):
             value = await ctx.call(self.function, arguments)
         except Outcome as outcome:
             value = outcome
+        return self.transition(task, ctx, value)
+
+    def transition(self, task: ClaimedTask, ctx: Context, value: Any) -> Transition:
+        """How an attempt ends whose function returned this."""
         transition = ending.of_value(self, task, self.defaults.retry, value)
         if transition.attempts == "reset":
             transition.consumed = ctx.consumed

@@ -52,6 +52,7 @@ class Signature:
         self._shown = shown
         parameters = [p for p in shown.parameters.values() if p.kind is not p.VAR_KEYWORD]
         self._names = {p.name: p.annotation for p in parameters}
+        self.names = tuple(self._names)
         self._positional = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
         self._required = tuple(p.name for p in parameters if p.default is _EMPTY)
         self._has_optional = len(self._required) < len(parameters)

@@ -93,7 +93,7 @@ begin
 
   -- Run tasks: the worker protocol, and what a worker does for everybody's good.
   grant execute on function howdah.declare, howdah.register, howdah.pump, howdah.settle_rest, howdah.heartbeat, howdah.report,
-     howdah.leave, howdah.inboxes, howdah.reserve_ids, howdah.wake_suspended, howdah.rescue, howdah.make_partitions, howdah.retain,
+     howdah.leave, howdah.inboxes, howdah.reserve_ids, howdah.wake_suspended, howdah.expire, howdah.rescue, howdah.make_partitions, howdah.retain,
      howdah.waiting_queues, howdah.declare_schedules, howdah.due_schedules, howdah.fire, howdah.schedule_failed, howdah.instructions, howdah.stand,
      howdah.declare_limits, howdah.backoff
      to howdah_worker;

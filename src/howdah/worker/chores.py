@@ -88,6 +88,24 @@ class Alarm(Service):
         return _LOOK_EVERY if found.next_in is None else min(max(found.next_in, 0) + 0.001, _LOOK_EVERY)
 
 
+class Deadlines(Service):
+    """Ends tasks that wait past their deadline: the next one is known, as with Alarm. None of them is started meanwhile."""
+
+    name = "deadlines"
+
+    def __init__(self, line: Line) -> None:
+        super().__init__()
+        self._line = line
+
+    async def turn(self) -> float:
+        found = await self._line.run(calls.expire())
+        if found.dropped or found.parked:
+            log.warning("deadlines: %d late tasks dropped, %d parked", found.dropped, found.parked)
+        if found.dropped + found.parked >= 1000:
+            return 0
+        return _LOOK_EVERY if found.next_in is None else min(max(found.next_in, 0) + 0.001, _LOOK_EVERY)
+
+
 class Reporter(Service):
     """Writes the last word of ctx.progress, about twice a second."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from howdah.kinds.batch import is_claimed_for_a_process
 from howdah.kinds.registry import Registry
 from howdah.serving import Weight
 from howdah.worker.settings import Settings
@@ -26,8 +27,8 @@ class Lanes:
         self.serves_all = settings.queues is None
         self._concurrency = settings.concurrency
         self._eager: str | None = None
-        self._plain = sorted(kind.name for kind in registry if kind.executor != "process")
-        self._process = sorted(kind.name for kind in registry if kind.executor == "process")
+        self._plain = sorted(kind.name for kind in registry if not is_claimed_for_a_process(kind))
+        self._process = sorted(kind.name for kind in registry if is_claimed_for_a_process(kind))
         self.use_processes = bool(self._process)
         if self.serves_all:
             for kind in registry:

@@ -14,7 +14,7 @@ from howdah.db.line import Line
 from howdah.db.pool import Database
 from howdah.errors import LeaseLost
 from howdah.telemetry import WorkerChanged, tell
-from howdah.worker.chores import Alarm, Reporter, Rescue, household
+from howdah.worker.chores import Alarm, Deadlines, Reporter, Rescue, household
 from howdah.worker.family import Family
 from howdah.worker.house import House
 from howdah.worker.lanes import Lanes
@@ -86,7 +86,7 @@ class Session:
         self._began(self._lease)
         self._tell("started")
         services: list[Service] = [self._pump, self._reporter, self._alarm, self._schedules]
-        services.append(Rescue(self._chore_line, self._lease))
+        services += [Rescue(self._chore_line, self._lease), Deadlines(self._chore_line)]
         services += household(self._chore_line, self._lanes, self._pump.look)
         if self._settings.listen:
             services.append(self._listener)

@@ -59,6 +59,11 @@ class Settings:
         """
         return self.lease.total_seconds() * 8 / 30
 
+    def most_of(self, queue: str) -> int:
+        """How many tasks of this queue may run at once here."""
+        limit = (self.queues or {}).get(queue)
+        return min(limit, self.concurrency) if isinstance(limit, int) else self.concurrency
+
     def describe_queues(self) -> str | None:
         """The queues as JSON, for the worker's row."""
         if self.queues is None:

@@ -133,6 +133,8 @@ def next_step(task: ClaimedTask, transition: Transition) -> ClaimedTask:
         task.payload if transition.payload is None else msgspec.Raw(transition.payload.encode()),
         task.parent,
         task.tick,
+        task.time_left,
+        task.late,
     )
 
 

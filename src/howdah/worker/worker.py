@@ -14,6 +14,7 @@ from howdah.db.failures import passes
 from howdah.db.pool import Database
 from howdah.errors import LeaseLost
 from howdah.installation import Installation
+from howdah.kinds.batch import BatchKind
 from howdah.kinds.registry import Registry
 from howdah.telemetry import Listener as TelemetryListener
 from howdah.worker.house import House
@@ -84,6 +85,12 @@ class Worker:
             for handler in kind.handlers():
                 if handler.executor == "process":
                     check_importable(handler)
+            if isinstance(kind, BatchKind) and (most := self._house.largest_batch(kind)) < kind.size:
+                log.warning(
+                    "%s takes %d tasks at once, and this worker never has more than %d: its batches are of %d at most; "
+                    "a higher concurrency, or limit of queue %s, lets them fill",
+                    kind.name, kind.size, most, most, kind.defaults.queue,
+                )  # fmt: skip
         with self._signals() if signals else contextlib.nullcontext():
             database = await self._installation.open()
             await self._declare(database)

@@ -24,7 +24,7 @@ begin
       hint = 'It goes on by itself with the last of them; see: howdah ls --parent ' || retry.id;
   end if;
   update howdah.task t
-     set status = 'queued', run_at = least(t.run_at, howdah.now()),
+     set status = 'queued', run_at = least(t.run_at, howdah.now()), start_before = null, finish_before = null, late = null,
          children = case when live.status = 'suspended' and live.joining then 0 else t.children end
    where t.id = retry.id;
   perform howdah.wake(live.queue);
@@ -32,4 +32,4 @@ begin
 end
 $$;
 comment on function howdah.retry(bigint) is
-  'Go on with a failed task from the step it stands at (returns resumed), or make a waiting one due now (returns due now). Errors: HW004 no such task, HW005 running or already ended.';
+  'Go on with a failed task from the step it stands at (returns resumed), or make a waiting one due now (returns due now). Either way it has no deadline any more. Errors: HW004 no such task, HW005 running or already ended.';

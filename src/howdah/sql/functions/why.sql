@@ -11,6 +11,7 @@ declare
   places  int;
   busy    bigint;
   clock   timestamptz := howdah.now();
+  end_by  timestamptz;
 begin
   select * into t from howdah.task x where x.id = why.id;
   if not found then
@@ -21,6 +22,21 @@ begin
     end if;
     return query select 'ended', format('It ended: %s at %s%s', old.status, old.finished_at, coalesce(', ' || old.reason, '')), 'Nothing to do';
     return;
+  end if;
+
+  if t.status in ('queued', 'suspended') and t.late in ('drop', 'park') then
+    end_by := case when t.epoch = 0 then least(t.start_before, t.finish_before) else t.finish_before end;
+    if end_by <= clock then
+      return query select 'late', format('It was to %s before %s: the next worker that looks %s it',
+          case when t.epoch = 0 and t.start_before = end_by then 'begin' else 'end' end, end_by, case t.late when 'drop' then 'drops' else 'parks' end),
+        format('To run it all the same: howdah retry %s', t.id);
+      return;
+    elsif end_by is not null then
+      return query select 'deadline', format('If it has not %s by %s (%s from now), it is %s',
+          case when t.epoch = 0 and t.start_before = end_by then 'begun' else 'ended' end, end_by, date_trunc('second', end_by - clock),
+          case t.late when 'drop' then 'dropped' else 'parked' end),
+        format('To run it now, without a deadline: howdah retry %s', t.id);
+    end if;
   end if;
 
   if t.status = 'failed' then

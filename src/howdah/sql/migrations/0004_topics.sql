@@ -126,3 +126,7 @@ alter table howdah.queue
 comment on column howdah.queue.fair is 'Its groups take turns, within a priority; else the oldest task is first.';
 comment on column howdah.queue.ageing is 'A task counts one priority higher for each such time that it has waited; NULL: it never does.';
 comment on column howdah.queue.declared is 'What the code of workers said last, as in howdah."group".';
+
+-- ── deadlines of what runs ──
+
+create index task_overrun on howdah.task (finish_before) where status = 'running' and late in ('drop', 'park');

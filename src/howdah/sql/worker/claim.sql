@@ -126,11 +126,11 @@ begin
          -- As one array, and not as a join: a join planned while the table was small may walk along the whole primary key.
          where t.id = any (array(select id from pick))
         returning t.id, t.epoch, t.kind, t.queue, t.step, t.step_no, t.attempt, t.key, t.last_error, t.payload, t.run_at, t.parent, t.tick, t.inbox_seq,
-                  case when t.late <> 'run' then extract(epoch from t.finish_before - clock) end as time_left
+                  extract(epoch from t.finish_before - clock) as time_left, t.late
       ), sorted as (
         select * from take order by run_at, id
       )
-      select array_agg(json_build_array(k.id, k.epoch, k.kind, k.queue, k.step, k.step_no, k.attempt, k.key, k.last_error, k.payload, k.parent, k.tick, k.time_left)),
+      select array_agg(json_build_array(k.id, k.epoch, k.kind, k.queue, k.step, k.step_no, k.attempt, k.key, k.last_error, k.payload, k.parent, k.tick, k.time_left, k.late)),
              max(k.run_at), (array_agg(k.id))[count(*)], array_agg(k.id) filter (where k.inbox_seq > 0)
         into took, last_at, last_id, reading
         from sorted k;
