@@ -8,9 +8,9 @@ begin
 end
 $$;
 comment on function howdah.task_slot() is 'Trigger: a task that runs no more has no place in its groups.';
-create or replace trigger task_slot_update after update of status on howdah.task
+create or replace trigger task_slot after update of status on howdah.task
   for each row when (old.status = 'running' and new.status <> 'running' and old.groups is not null)
   execute function howdah.task_slot();
-create or replace trigger task_slot_delete after delete on howdah.task
+create or replace trigger task_slot_deleted after delete on howdah.task
   for each row when (old.status = 'running' and old.groups is not null)
   execute function howdah.task_slot();

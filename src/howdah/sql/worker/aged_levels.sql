@@ -1,7 +1,7 @@
 -- Each priority twice: first those of its tasks that have waited long enough to come before the next one in this order, then the rest.
 create or replace function howdah.aged_levels(queue text, ageing interval) returns table (priority int, until timestamptz)
 language plpgsql
-set enable_seqscan = off set enable_bitmapscan = off
+set jit = off set enable_seqscan = off set enable_bitmapscan = off
 as $$
 #variable_conflict use_column
 declare
