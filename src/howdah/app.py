@@ -14,6 +14,7 @@ from howdah.durations import Duration
 from howdah.enqueue import ByName, TaskFunction
 from howdah.errors import InvalidOption, shown
 from howdah.kinds.actor import ActorKind
+from howdah.kinds.alert import Alert
 from howdah.kinds.function import FunctionKind
 from howdah.kinds.instructions import AppPoller, Instructions, PollerKind
 from howdah.kinds.machine import MachineKind
@@ -292,6 +293,26 @@ class App(Client):
 
         return register
 
+    def on_health(self, *, each: bool = False, hold: Duration = "30s", every: Duration = "15s") -> Callable[[T], T]:
+        """Have a task enqueued when the colour of `health()` changes, once in the whole fleet. Goes above @app.task().
+
+        each   also for the colour of each kind, queue, schedule and so on; without it only for the overall one
+        hold   a colour that does not last so long is not told
+        every  how often some worker looks
+
+        It is given scope, name, colour, before and reason; of the overall colour scope and name are "all". Raises InvalidOption.
+
+        >>> @app.on_health(each=True)                      # doctest: +SKIP
+        ... @app.task(queue="alerts")
+        ... async def tell(scope: str, name: str, colour: str, before: str, reason: str) -> None: ...
+        """
+
+        def declare(task: T) -> T:
+            self.registry.alerts.append(Alert.of(task, each=each, hold=hold, every=every))
+            return task
+
+        return declare
+
     # ── by name ──
 
     @overload
@@ -333,6 +354,7 @@ class App(Client):
         listen: bool = True,
         grace: Duration = "30s",
         until_idle: bool = False,
+        health: str | None = None,
     ) -> Worker:
         """A worker for the handlers of this app. `async with app.worker():` runs it beside your own code.
 
@@ -345,6 +367,7 @@ class App(Client):
         listen       wake by LISTEN; without it only by polling
         grace        how long running tasks may go on when the worker is told to stop; then they are handed back
         until_idle   end when nothing is due and nothing runs
+        health       HOST:PORT to answer /livez, /readyz and /health on, by HTTP; ":8321" is on this machine only
 
         Embedded in another program it installs no signal handlers. Raises InvalidOption that names the option.
         """
@@ -357,5 +380,6 @@ class App(Client):
             listen=listen,
             grace=grace,
             until_idle=until_idle,
+            health=health,
         )
         return Worker(self.installation, self.registry, settings, self.listeners)

@@ -4,6 +4,7 @@ A client verb is a Call; a driver (`howdah.db`) runs it, async or sync, on howda
 """
 
 from howdah.calls.call import Call, Row, Rows
+from howdah.calls.health import health, tell_health
 from howdah.calls.protocol import (
     Beat,
     Pumped,
@@ -81,6 +82,7 @@ __all__ = [
     "enqueue_many",
     "find",
     "fire",
+    "health",
     "heartbeat",
     "history",
     "inbox",
@@ -111,6 +113,7 @@ __all__ = [
     "stand",
     "step_counts",
     "stop_workers",
+    "tell_health",
     "trigger",
     "unschedule",
     "waiting_queues",

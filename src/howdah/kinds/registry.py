@@ -133,11 +133,24 @@ class Declared(Protocol):
         ...
 
 
+class Told(Protocol):
+    """A task that is told when a colour of health changes."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def each(self) -> bool: ...
+    @property
+    def hold(self) -> timedelta: ...
+    @property
+    def every(self) -> timedelta: ...
+
+
 class Registry:
     """The kinds of one App, by name, and what its workers see to beside them.
 
     `standing` are tasks that must be there while a worker is, `beside` runs in each worker, `queue_limits` says how many of a
-    queue may run at once in the fleet, `closing` is called when the worker ends.
+    queue may run at once in the fleet, `alerts` are told when a colour of health changes, `closing` is called when the worker ends.
     """
 
     def __init__(self) -> None:
@@ -146,6 +159,7 @@ class Registry:
         self.standing: list[NewTask] = []
         self.beside: list[Callable[[], AbstractAsyncContextManager[Any]]] = []
         self.queue_limits: dict[str, int] = {}
+        self.alerts: list[Told] = []
         self.closing: list[Callable[[], Coroutine[Any, Any, None]]] = []
 
     def add(self, kind: Kind) -> None:
@@ -173,6 +187,7 @@ class Registry:
         self.standing += other.standing
         self.beside += other.beside
         self.queue_limits |= other.queue_limits
+        self.alerts += other.alerts
         self.closing += other.closing
 
     def get(self, name: str) -> Kind:
