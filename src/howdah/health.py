@@ -45,7 +45,8 @@ class Health:
     @property
     def colour(self) -> Colour:
         """The worst of all; green when there is nothing at all."""
-        return min((finding.colour for finding in self.findings), key=_WORST_FIRST.index, default="green")
+        there = {finding.colour for finding in self.findings}
+        return next((colour for colour in _WORST_FIRST if colour in there), "green")
 
     @property
     def wrong(self) -> tuple[Finding, ...]:

@@ -48,6 +48,7 @@ COMMANDS: dict[Group, list[Command]] = {
         Command("graph", "graph:graph", "Draw a state machine or pipeline.", "howdah graph greeter -o svg > greeter.svg"),
         Command("queues", "look:queues", "List queues with their counts.", "howdah queues"),
         Command("schedules", "schedules:schedules", "List schedules, or show the next ticks of one.", "howdah schedules nightly"),
+        Command("health", "health:health", "Say in colours how everything is: exit 0, 1 or 2.", "howdah health --queue mail"),
         Command("workers", "look:workers", "List the workers of the last day.", "howdah workers -o json"),
     ],
     FIX: [

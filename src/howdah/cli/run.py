@@ -25,6 +25,8 @@ from howdah.durations import duration, in_words
 from howdah.errors import InvalidOption
 from howdah.migrate import release
 from howdah.telemetry import AttemptEnded, Event
+from howdah.worker.address import Address
+from howdah.worker.probes import check_free
 from howdah.worker.settings import Weight
 from howdah.worker.worker import Worker
 
@@ -66,6 +68,14 @@ class How:
     ] = "30s"
     poll: Annotated[str, Parameter(env_var="HOWDAH_POLL", help="How long it sleeps at most between two looks")] = "5s"
     listen: Annotated[bool, Parameter(negative="--no-listen", help="Wake up by LISTEN; else only by polling")] = True
+    health: Annotated[
+        str | None,
+        Parameter(
+            env_var="HOWDAH_HEALTH",
+            help="HOST:PORT to answer /livez, /readyz and /health on; :8321 is on this machine only. With --processes each "
+            "worker has a port of its own: 8321, 8322, …",
+        ),
+    ] = None
     verbose: Annotated[
         bool,
         Parameter(name=["--verbose", "-v"], negative="", show_default=False, help="Say each task that ended, and more"),
@@ -85,7 +95,12 @@ class How:
             listen=self.listen,
             grace=self.grace,
             until_idle=self.until_idle,
+            health=None if self.health is None else str(self.address(int(os.environ.get(NUMBER, "1")))),
         )
+
+    def address(self, number: int) -> Address:
+        """Where the worker of this number answers probes; only with health. Raises InvalidOption."""
+        return Address.read(self.health or "").for_worker(number)
 
     def arguments(self) -> list[str]:
         """The same again, for the workers of a supervisor."""
@@ -94,6 +109,7 @@ class How:
             said += ["-q", text]
         said += ["-c", str(self.concurrency), "--grace", self.grace, "--lease", self.lease, "--poll", self.poll]
         said += ["--log", self.log]
+        said += ["--health", self.health] if self.health is not None else []
         said += ["--process-slots", str(self.process_slots)] if self.process_slots else []
         return (
             said
@@ -180,6 +196,9 @@ def _serve(served: App, what: str, again: Sequence[str], how: How, where: Where)
         _print_banner(what, served, how)
         if how.processes == 1:
             return _run(served, made)
+        if how.health is not None:
+            for number in range(1, how.processes + 1):
+                check_free(how.address(number))
         arguments = [*again, *how.arguments(), *(["--dsn", where.dsn] if where.dsn else [])]
         return asyncio.run(Supervisor(arguments, how.processes).run())
     finally:
@@ -262,5 +281,8 @@ def _print_banner(what: str, app: App, how: How) -> None:
     say(f"  kinds        {listed}")
     say(f"  queues       {', '.join(how.queue) if how.queue else 'all'}")
     say(f"  concurrency  {how.concurrency}{workers}")
+    if how.health is not None:
+        ports = f" to {how.address(how.processes).port}" if how.processes > 1 else ""
+        say(f"  health       http://{how.address(1)}{ports}/readyz")
     grace = in_words(duration(how.grace))
     say(f"  stop         Ctrl-C finishes what runs (at most {grace}); twice gives it back at once")

@@ -13,6 +13,7 @@ import msgspec
 from howdah.durations import Duration, duration
 from howdah.errors import InvalidOption
 from howdah.options import check_name
+from howdah.worker.address import Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Settings:
     listen: bool
     grace: timedelta
     until_idle: bool
+    health: Address | None
 
     @classmethod
     def checked(
@@ -54,6 +56,7 @@ class Settings:
         listen: bool = True,
         grace: Duration = "30s",
         until_idle: bool = False,
+        health: str | None = None,
     ) -> Settings:
         """Raises InvalidOption that names the option."""
         settings = cls(
@@ -65,6 +68,7 @@ class Settings:
             listen=listen,
             grace=duration(grace, "grace"),
             until_idle=until_idle,
+            health=None if health is None else Address.read(health),
         )
         if settings.lease < timedelta(seconds=1):
             raise InvalidOption(f"lease must be at least 1s, not {lease!r}")
