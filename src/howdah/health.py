@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Colour = Literal["green", "yellow", "red"]
-_WORST_FIRST: tuple[Colour, ...] = ("red", "yellow", "green")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ class Health:
     def colour(self) -> Colour:
         """The worst of all; green when there is nothing at all."""
         there = {finding.colour for finding in self.findings}
-        return next((colour for colour in _WORST_FIRST if colour in there), "green")
+        return "red" if "red" in there else "yellow" if "yellow" in there else "green"
 
     @property
     def wrong(self) -> tuple[Finding, ...]:

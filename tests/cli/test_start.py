@@ -43,6 +43,7 @@ WORDS = {
     "due": None,
     "enqueue_many": None,  # enqueue --many
     "find": None,  # ls
+    "health": "health",
     "history": None,  # show
     "inbox": None,  # show
     "known_kind": None,

@@ -30,7 +30,7 @@ ROLES = ("howdah_client", "howdah_worker", "howdah_viewer", "howdah_admin")
 
 # ── what each may do: every function and table of the schema, compared with what the database says ──
 
-_LOOK = {"find", "inbox", "outcomes", "why", "history", "step_counts"}
+_LOOK = {"find", "inbox", "outcomes", "why", "history", "step_counts", "health"}
 _ENQUEUE = {"now", "enqueue", "put", "enqueue_many", "send"}
 _PROTOCOL = {"declare", "register", "pump", "settle_rest", "heartbeat", "report", "leave", "inboxes", "reserve_ids"}
 _CHORES = {"wake_suspended", "rescue", "make_partitions", "retain", "waiting_queues"}
@@ -42,12 +42,13 @@ _SOURCES = {
     "instructions",
     "stand",
     "limit_queue",
+    "tell_health",
 }
 _STEER = {"schedule", "unschedule", "pause_schedule", "resume_schedule", "trigger", "limit_queue"}
 FUNCTIONS: dict[str, set[str]] = {
     "howdah_client": _ENQUEUE | _LOOK,
     "howdah_worker": _ENQUEUE | _LOOK | _PROTOCOL | _CHORES | _SOURCES,
-    "howdah_viewer": set(),
+    "howdah_viewer": {"health"},
     "howdah_admin": _ENQUEUE | _LOOK | {"cancel", "edit", "retry", "pause", "resume", "stop_workers"} | _STEER,
     "public": set(),
 }

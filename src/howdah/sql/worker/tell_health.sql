@@ -16,7 +16,9 @@ declare
   since timestamptz;
   told  int := 0;
 begin
-  insert into howdah.alert (task, scope, name, since) values (tell_health.task, 'all', 'all', clock) on conflict do nothing;
+  -- Not by ON CONFLICT alone: that waits for whoever is about to change the row.
+  insert into howdah.alert (task, scope, name, since) select tell_health.task, 'all', 'all', clock
+   where not exists (select from howdah.alert a where a.task = tell_health.task and a.scope = 'all') on conflict do nothing;
   select * into head from howdah.alert a where a.task = tell_health.task and a.scope = 'all' for no key update skip locked;
   if not found or head.looked_at > clock - tell_health.every * 0.7 then
     return 0;
