@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from howdah.health import Finding, Health
     from howdah.inbox import EOF, Inbox, Misfit
     from howdah.machine import Machine
-    from howdah.outcomes import Again, Cancel, Done, Fail, Join, Sleep, Snooze, Suspend, after, at, join
+    from howdah.outcomes import Again, Cancel, Done, Fail, Join, RateLimited, Sleep, Snooze, Suspend, after, at, join
     from howdah.poller import Poll
     from howdah.task import Reason, Task, TaskInfo
     from howdah.worker.settings import Weight
@@ -40,6 +40,7 @@ __all__ = [
     "Machine",
     "Misfit",
     "Poll",
+    "RateLimited",
     "Reason",
     "Retry",
     "Sleep",
@@ -76,6 +77,7 @@ _HOME = {
     "Machine": "machine",
     "Misfit": "inbox",
     "Poll": "poller",
+    "RateLimited": "outcomes",
     "Reason": "task",
     "Retry": "backoff",
     "Sleep": "outcomes",

@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any, Literal, Never, TypeVar, Unpack, overload
 
 from howdah.actor import Actor, RegisterActor
+from howdah.alerts import Alerts
 from howdah.backoff import Backoff
-from howdah.client import Client
 from howdah.decorator import Decorator
 from howdah.durations import Duration
 from howdah.enqueue import ByName, TaskFunction
 from howdah.errors import InvalidOption, shown
 from howdah.kinds.actor import ActorKind
-from howdah.kinds.alert import Alert
 from howdah.kinds.function import FunctionKind
 from howdah.kinds.instructions import AppPoller, Instructions, PollerKind
 from howdah.kinds.machine import MachineKind
 from howdah.kinds.registry import Defaults, Executor, OnConflict
 from howdah.kinds.schedule import Schedule, When, kind_of
+from howdah.limits import Limit, QueueRules
 from howdah.machine import Machine
 from howdah.options import Given, KindOptions, Options, check_name, defaults, options
 from howdah.payload import DEFAULT_MAX_BYTES
@@ -33,7 +33,7 @@ from howdah.worker.worker import Worker
 T = TypeVar("T")
 
 
-class App(Client):
+class App(Alerts):
     """The tasks of one program. No global state: several apps may live in one process.
 
     dsn          where the database is: a PostgreSQL URL or conninfo. Without it $HOWDAH_DSN; without that an embedded
@@ -203,6 +203,37 @@ class App(Client):
 
         return RegisterActor(register)
 
+    # ── limits ──
+
+    def limit(
+        self, name: str, *, running: int | None = None, rate: str | None = None, burst: float | None = None
+    ) -> None:
+        """Declare the limit of a group: workers say it at their start, and it holds in the whole fleet.
+
+        name     the group, or with a * the rule for every group that matches and has no limit of its own: "tenant:*"
+        running  at most so many of its tasks run at once; 1: one after the other, in order
+        rate     at most so much starts per time: "100/min", "5/s", "20/30s"; a task counts its `cost`
+        burst    so much of it at once, after a rest; without it what the rate gives in a second, at least 1
+
+        What operators set with `set_limit` stays until this says something else than before. Raises InvalidOption.
+
+        >>> app.limit("SES", running=10, rate="100/min")         # doctest: +SKIP
+        """
+        self.registry.add_rule(self.registry.limits, Limit.checked(name, running, rate, burst))
+
+    def queue(
+        self, name: str, *, running: int | None = None, fair: bool = False, ageing: Duration | None = None
+    ) -> None:
+        """Declare how a queue is worked, as `limit` does of groups.
+
+        running  at most so many of its tasks run at once, in the whole fleet
+        fair     its groups take turns within a priority; else the oldest task is first
+        ageing   a task counts one priority higher for each such time that it has waited, so that none waits for ever
+
+        Raises InvalidOption.
+        """
+        self.registry.add_rule(self.registry.queues, QueueRules.checked(name, running, fair, ageing))
+
     # ── sources ──
 
     def cron(self, expression: str, *, name: str | None = None, **when: Unpack[When]) -> Callable[[T], T]:
@@ -292,26 +323,6 @@ class App(Client):
             return AppPoller(found)
 
         return register
-
-    def on_health(self, *, each: bool = False, hold: Duration = "30s", every: Duration = "15s") -> Callable[[T], T]:
-        """Have a task enqueued when the colour of `health()` changes, once in the whole fleet. Goes above @app.task().
-
-        each   also for the colour of each kind, queue, schedule and so on; without it only for the overall one
-        hold   a colour that does not last so long is not told
-        every  how often some worker looks
-
-        It is given scope, name, colour, before and reason; of the overall colour scope and name are "all". Raises InvalidOption.
-
-        >>> @app.on_health(each=True)                      # doctest: +SKIP
-        ... @app.task(queue="alerts")
-        ... async def tell(scope: str, name: str, colour: str, before: str, reason: str) -> None: ...
-        """
-
-        def declare(task: T) -> T:
-            self.registry.alerts.append(Alert.of(task, each=each, hold=hold, every=every))
-            return task
-
-        return declare
 
     # ── by name ──
 

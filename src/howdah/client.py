@@ -8,10 +8,10 @@ from typing import Any, Unpack
 from uuid import UUID
 
 from howdah import calls
-from howdah.caller import Caller
 from howdah.calls import Call
 from howdah.durations import Duration
 from howdah.errors import HowdahError, InvalidOption, TaskNotFound, shown
+from howdah.groups import Groups
 from howdah.health import Health
 from howdah.kinds.actor import ActorKind
 from howdah.kinds.schedule import Schedule, When
@@ -20,7 +20,7 @@ from howdah.results import Waiter, wait_sync
 from howdah.task import Reason, TaskInfo
 
 
-class Client(Caller):
+class Client(Groups):
     """Enqueue, look and repair, with no worker machinery. An App is a Client with handlers.
 
     Every verb has its twin in `_sync`. On a running event loop, as in a notebook, the twins work and block the loop for

@@ -32,6 +32,7 @@ class ClaimedTask(msgspec.Struct, array_like=True, frozen=True):
     payload: msgspec.Raw
     parent: int | None = None
     tick: datetime | None = None
+    time_left: float | None = None  # seconds until its deadline, when it was claimed
 
 
 class Progress(msgspec.Struct, omit_defaults=True):

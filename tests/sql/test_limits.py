@@ -1,4 +1,4 @@
-"""howdah.limit_queue: at most so many of a queue run at once, in the whole fleet."""
+"""howdah.set_queue(running): at most so many of a queue run at once, in the whole fleet."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from waiting import until
 
 
 def limit(conn: psycopg.Connection, most: int | None, queue: str = "default") -> None:
-    conn.execute("select howdah.limit_queue(%s, %s)", [queue, most])
+    conn.execute("select howdah.set_queue(%s, %s)", [queue, most or 0])
 
 
 def lanes(worker: Worker, *queues: str) -> str:

@@ -41,10 +41,21 @@ _SOURCES = {
     "schedule_failed",
     "instructions",
     "stand",
-    "limit_queue",
+    "declare_limits",
     "tell_health",
 }
-_STEER = {"schedule", "unschedule", "pause_schedule", "resume_schedule", "trigger", "limit_queue"}
+_STEER = {
+    "schedule",
+    "unschedule",
+    "pause_schedule",
+    "resume_schedule",
+    "trigger",
+    "set_limit",
+    "unset_limit",
+    "close_group",
+    "open_group",
+    "set_queue",
+}
 FUNCTIONS: dict[str, set[str]] = {
     "howdah_client": _ENQUEUE | _LOOK,
     "howdah_worker": _ENQUEUE | _LOOK | _PROTOCOL | _CHORES | _SOURCES,
@@ -52,7 +63,7 @@ FUNCTIONS: dict[str, set[str]] = {
     "howdah_admin": _ENQUEUE | _LOOK | {"cancel", "edit", "retry", "pause", "resume", "stop_workers"} | _STEER,
     "public": set(),
 }
-_EVERYBODY = {f"{name} SELECT" for name in ("migration", "installed", "queues", "workers", "kind")}
+_EVERYBODY = {f"{name} SELECT" for name in ("migration", "installed", "queues", "groups", "workers", "kind")}
 _PUT = {
     "task INSERT (cost, finish_before, groups, id, kind, late, payload, priority, queue, run_at, start_before, step)",
     "task SELECT (id)",
@@ -489,6 +500,7 @@ CALLS = {
     "outcomes": "select * from howdah.outcomes(array[%(task)s, %(ended)s]::bigint[])",
     "why": "select * from howdah.why(%(task)s)",
     "history": "select * from howdah.history(%(ended)s)",
+    "health": "select * from howdah.health()",
     "declare": """select howdah.declare('[{"name": "other", "keep": "1 day"}]', true)""",
     "register": "select howdah.register(%(worker)s, '1 s', 'host', 7, '1', null, array['job'], 10)",
     "heartbeat": "select howdah.heartbeat(%(worker)s, array[%(task)s]::bigint[], array[1]::bigint[], 1)",
@@ -524,7 +536,13 @@ CALLS = {
     "fire": "select howdah.fire('due', %(seen)s, %(ticks)s, %(tick)s, null)",
     "stand": "select howdah.stand('job', 'default', 0, 'standing')",
     "instructions": "select howdah.instructions('schedule:due')",
-    "limit_queue": "select howdah.limit_queue('limited', 3)",
+    "declare_limits": """select howdah.declare_limits('[{"name": "SES", "running": 3}]', '[{"name": "limited", "running": 3}]')""",
+    "tell_health": "select howdah.tell_health('job', true, '0', '0')",
+    "set_limit": "select howdah.set_limit('tenant:*', 3, '100/min', 5)",
+    "unset_limit": "select howdah.unset_limit('tenant:*')",
+    "close_group": "select howdah.close_group('SES', '1 hour', 'attacked')",
+    "open_group": "select howdah.open_group('SES')",
+    "set_queue": "select howdah.set_queue('limited', 3, true, '1 min')",
 }
 # In pg_temp what is searched there first: relations and types. In the schema `mine`, which the caller puts before
 # pg_catalog, every function and operator that a body of howdah could mean. Whoever calls one as somebody else is noted.

@@ -58,12 +58,12 @@ def test_suspended(conn: psycopg.Connection, worker: Worker) -> None:
 
 
 def test_queue_full(conn: psycopg.Connection, worker: Worker) -> None:
-    conn.execute("select howdah.limit_queue('default', 1)")
+    conn.execute("select howdah.set_queue('default', 1)")
     first, second = put(conn), put(conn)
     assert [task.id for task in worker.claim()] == [first]
     code, reason, advice = why(conn, second)
     assert (code, reason) == ("queue full", "Queue default may run 1 at once, and 1 run")
-    assert "SELECT howdah.limit_queue('default', 2)" in advice
+    assert "SELECT howdah.set_queue('default', running => 2)" in advice
 
 
 def test_in_line_of_a_schedule(conn: psycopg.Connection) -> None:

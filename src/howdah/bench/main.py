@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from howdah.app import App
-from howdah.bench import loop, pipelines, steps, workloads
+from howdah.bench import groups, loop, pipelines, steps, workloads
 from howdah.bench.workloads import Figure, Workload
 from howdah.errors import InvalidOption
 
@@ -26,6 +26,7 @@ WORKLOADS: dict[str, Workload] = {
     "inbox": steps.inbox,
     "family": steps.family,
     "pipeline": pipelines.pipeline,
+    "groups": groups.groups,
 }
 
 

@@ -5,6 +5,7 @@ A client verb is a Call; a driver (`howdah.db`) runs it, async or sync, on howda
 
 from howdah.calls.call import Call, Row, Rows
 from howdah.calls.health import health, tell_health
+from howdah.calls.limits import close_group, declare_limits, groups, open_group, set_limit, set_queue, unset_limit
 from howdah.calls.protocol import (
     Beat,
     Pumped,
@@ -30,7 +31,6 @@ from howdah.calls.sources import (
     due_schedules,
     fire,
     instructions,
-    limit_queue,
     pause_schedule,
     resume_schedule,
     schedule,
@@ -74,7 +74,9 @@ __all__ = [
     "Rows",
     "Woken",
     "cancel",
+    "close_group",
     "declare",
+    "declare_limits",
     "declare_schedules",
     "due_schedules",
     "edit",
@@ -82,6 +84,7 @@ __all__ = [
     "enqueue_many",
     "find",
     "fire",
+    "groups",
     "health",
     "heartbeat",
     "history",
@@ -90,8 +93,8 @@ __all__ = [
     "instructions",
     "kinds",
     "leave",
-    "limit_queue",
     "make_partitions",
+    "open_group",
     "outcomes",
     "pause",
     "pause_schedule",
@@ -109,6 +112,8 @@ __all__ = [
     "schedule_failed",
     "schedules",
     "send",
+    "set_limit",
+    "set_queue",
     "settle_rest",
     "stand",
     "step_counts",
@@ -116,6 +121,7 @@ __all__ = [
     "tell_health",
     "trigger",
     "unschedule",
+    "unset_limit",
     "waiting_queues",
     "wake_suspended",
     "why",

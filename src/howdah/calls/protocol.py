@@ -74,6 +74,8 @@ class Pumped(NamedTuple):
     cursors: dict[str, Any] | None
     next_due: float | None
     gated: bool
+    crowded: bool
+    more: bool
 
 
 _PUMP = {

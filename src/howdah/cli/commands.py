@@ -47,6 +47,7 @@ COMMANDS: dict[Group, list[Command]] = {
         Command("watch", "watch:watch", "Follow tasks until they end.", "howdah watch 42"),
         Command("graph", "graph:graph", "Draw a state machine or pipeline.", "howdah graph greeter -o svg > greeter.svg"),
         Command("queues", "look:queues", "List queues with their counts.", "howdah queues"),
+        Command("limits", "limits:limits", "List limits and groups, with what runs and waits in them.", "howdah limits"),
         Command("schedules", "schedules:schedules", "List schedules, or show the next ticks of one.", "howdah schedules nightly"),
         Command("health", "health:health", "Say in colours how everything is: exit 0, 1 or 2.", "howdah health --queue mail"),
         Command("workers", "look:workers", "List the workers of the last day.", "howdah workers -o json"),
@@ -61,6 +62,15 @@ COMMANDS: dict[Group, list[Command]] = {
         ),
         Command("pause", "fix:pause", "Start no more tasks of a queue.", "howdah pause mail --reason 'SES is down'"),
         Command("resume", "fix:resume", "Undo pause.", "howdah resume mail"),
+        Command("set-queue", "limits:set_queue", "Say how a queue is worked.", "howdah set-queue mail --running 20 --fair"),
+        Command(
+            "set-limit", "limits:set_limit", "Limit a group in the whole fleet.", "howdah set-limit SES --running 10 --rate 100/min"
+        ),
+        Command("unset-limit", "limits:unset_limit", "Take a limit away.", "howdah unset-limit SES"),
+        Command(
+            "close-group", "limits:close_group", "Start no more tasks of a group.", "howdah close-group SES --for 10m --reason 429"
+        ),
+        Command("open-group", "limits:open_group", "Undo close-group.", "howdah open-group SES"),
         Command(
             "schedule", "schedules:schedule", "Have a task enqueued again and again.",
             "howdah schedule nightly report --cron '0 3 * * *' --timezone Europe/Riga",

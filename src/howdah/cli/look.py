@@ -233,7 +233,8 @@ def why(task: TaskId, /, *, output: Output = None, where: Where = ANYWHERE) -> i
 def _queue_note(row: Row) -> str:
     paused = f"by {row['paused_by']}: {row['reason'] or 'no reason given'}" if row["paused"] else ""
     limit = f"at most {row['max_running']} run" if row["max_running"] else ""
-    return "; ".join(part for part in (paused, limit) if part)
+    rules = "fair" if row["fair"] else "", f"ageing by {row['ageing']}" if row["ageing"] else ""
+    return "; ".join(part for part in (paused, limit, *rules) if part)
 
 
 _QUEUE_COLUMNS = (

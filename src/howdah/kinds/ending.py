@@ -19,6 +19,7 @@ from howdah.outcomes import (
     Join,
     Move,
     Outcome,
+    RateLimited,
     RetryAfter,
     Sleep,
     Snooze,
@@ -79,6 +80,10 @@ def of_outcome(codec: Codec, task: ClaimedTask, retry: Retry, outcome: Outcome) 
             return succeeded(codec, outcome.result)
         case Snooze():
             return Transition("queued", delay=outcome.delay, attempts="unspent")
+        case RateLimited():
+            said = {"seconds": outcome.retry_after.total_seconds(), "group": outcome.group, "reason": outcome.reason}
+            close = {name: value for name, value in said.items() if value is not None}
+            return Transition("queued", delay=outcome.retry_after, attempts="unspent", close=close)
         case Fail():
             return Transition("failed", error=_clean(outcome.reason, ERROR_LENGTH), event="failure")
         case Cancel():

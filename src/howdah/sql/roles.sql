@@ -75,7 +75,7 @@ begin
   execute format('grant usage on sequence %s to howdah_client, howdah_worker, howdah_admin', pg_get_serial_sequence('howdah.task', 'id'));
 
   -- Look.
-  grant select on howdah.queues, howdah.workers, howdah.kind to howdah_client, howdah_worker, howdah_viewer, howdah_admin;
+  grant select on howdah.queues, howdah.groups, howdah.workers, howdah.kind to howdah_client, howdah_worker, howdah_viewer, howdah_admin;
   grant select on howdah.tasks, howdah.message, howdah.schedules to howdah_client, howdah_worker, howdah_admin;
   grant execute on function howdah.find, howdah.inbox, howdah.outcomes, howdah.why, howdah.history, howdah.step_counts to howdah_client, howdah_worker, howdah_admin;
   grant execute on function howdah.health to howdah_client, howdah_worker, howdah_viewer, howdah_admin;
@@ -93,11 +93,11 @@ begin
   grant execute on function howdah.declare, howdah.register, howdah.pump, howdah.settle_rest, howdah.heartbeat, howdah.report,
      howdah.leave, howdah.inboxes, howdah.reserve_ids, howdah.wake_suspended, howdah.rescue, howdah.make_partitions, howdah.retain,
      howdah.waiting_queues, howdah.declare_schedules, howdah.due_schedules, howdah.fire, howdah.schedule_failed, howdah.instructions, howdah.stand,
-     howdah.limit_queue, howdah.tell_health
+     howdah.declare_limits, howdah.tell_health
      to howdah_worker;
 
   -- Repair.
-  grant execute on function howdah.cancel, howdah.edit, howdah.retry, howdah.pause, howdah.resume, howdah.stop_workers, howdah.limit_queue,
+  grant execute on function howdah.cancel, howdah.edit, howdah.retry, howdah.pause, howdah.resume, howdah.stop_workers, howdah.set_limit, howdah.unset_limit, howdah.close_group, howdah.open_group, howdah.set_queue,
      howdah.schedule, howdah.unschedule, howdah.pause_schedule, howdah.resume_schedule, howdah.trigger to howdah_admin;
 
   -- ── what somebody was granted, and the triggers that plain INSERT fires, run with the rights of the owner ──

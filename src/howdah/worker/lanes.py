@@ -57,7 +57,7 @@ class Lanes:
 
         A lane may take its share first, then up to its limit of what the others leave.
         """
-        self._cursors_sent = {} if fresh else self._cursors
+        self._cursors_sent = _turns(self._cursors) if fresh else self._cursors
         weights = {queue: limit.weight for queue, limit in self._limits.items() if isinstance(limit, Weight)}
         total = sum(weights.values())
         lanes: list[dict[str, Any]] = []
@@ -111,3 +111,11 @@ class Lanes:
             self._cursors[lane] = self._cursors.get(lane, {}) | reached
         if fresh:
             self._fresh_at = time.monotonic() + max(_FRESH_EVERY, _FRESH_SHARE * seconds)
+
+
+def _turns(cursors: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Cursors that begin at the start, but for whose turn it is among the groups."""
+    return {
+        lane: {priority: ["-infinity", 0, place[2]] for priority, place in reached.items() if place[2] is not None}
+        for lane, reached in cursors.items()
+    }

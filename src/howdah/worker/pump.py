@@ -38,6 +38,8 @@ log = logging.getLogger("howdah.worker")
 _claimed = msgspec.json.Decoder(list[ClaimedTask])
 # Seconds between two looks at a queue that has tasks and no place for them.
 _GATED_REST = 0.1
+# Seconds between two looks at some of very many groups that all have no place.
+_ROUND_REST = 0.01
 
 
 class Pump(Service):
@@ -83,7 +85,7 @@ class Pump(Service):
         self._asleep = False  # what the worker's row says
         self._announce: bool | None = None  # what it should say, with the next request
         self._hungry = False  # the last look found less than there was room for
-        self._gated = False  # the limit of a queue kept something back: what ends may make room for it
+        self._gated = False  # limits kept something back: what ends may make room for it
         self._look_at = 0.0  # when to look again, although what ends keeps us busy
 
     # ── what others may do ──
@@ -290,6 +292,8 @@ class Pump(Service):
             # Say that we are about to sleep, then look once more: what came in between did not notify.
             self._announce = True
             return 0
+        if reply.more:
+            return 0 if claimed else _ROUND_REST
         if self._house.settings.until_idle and not claimed and fresh and not self.busy and not reply.gated:
             if await self._new_queues():
                 return 0
@@ -297,7 +301,7 @@ class Pump(Service):
         rest = self._house.settings.poll.total_seconds()
         if reply.next_due is not None:
             rest = min(rest, max(reply.next_due, 0) + 0.001)
-        if reply.gated:
+        if reply.crowded:
             rest = min(rest, _GATED_REST)  # a place may come free on another worker
         until_fresh = self._lanes.until_fresh() + 0.001
         self._look_at = time.monotonic() + min(rest, until_fresh)

@@ -104,6 +104,7 @@ def transition_row(task: ClaimedTask, transition: Transition, *, keep: bool, sec
         ("parent", task.parent),
         ("consumed", transition.consumed or None),
         ("inbox_seq", transition.inbox_seq or None),
+        ("close", transition.close),
     ):
         if value is not None:
             row[name] = value

@@ -129,8 +129,7 @@ class Worker:
         registry = self._house.registry
         await database.run(calls.declare(registry.declaration(), overwrite=True))
         await database.run(calls.declare_schedules(registry.names(), registry.timetables()))
-        for queue, most in registry.queue_limits.items():
-            await database.run(calls.limit_queue(queue, most))
+        await database.run(calls.declare_limits(*registry.rules()))
         for task in registry.standing:
             await database.run(calls.stand(task))
 

@@ -9,7 +9,7 @@ begin
   with live as materialized (
     select w.kinds, w.queues from howdah.worker w where w.status = 'live' and w.lease_until > clock and w.stop_at is null
   ), due as materialized (
-    select w.queue, w.kind, w.due_since, w.task_id, w.due, extract(epoch from clock - w.due_since)::float8 as waited,
+    select w.queue, w.kind, w.due_since, w.task_id, w.due, w.more, extract(epoch from clock - w.due_since)::float8 as waited,
            coalesce(q.paused, false) as paused, q.paused_at, q.paused_by, q.reason as pause_reason, k.disabled_at is not null as disabled,
            t.wait_warn, t.wait_alarm,
            exists (select from live l where w.kind = any (l.kinds)) as known,
@@ -25,7 +25,7 @@ begin
     select o.*, howdah.colour_of(o.waited, o.wait_warn, o.wait_alarm) as shade from open o where o.taken and o.waited >= o.wait_warn
   )
   (select distinct on (o.kind) 'kind', o.kind, 'red', 'no worker',
-          howdah.counted(o.due, 'task of it is due', 'tasks of it are due')
+          case when o.more then 'at least ' else '' end || howdah.counted(o.due, 'task of it is due', 'tasks of it are due')
             || case when not exists (select from live) then ', and no worker is alive'
                     when not o.known then ', and no live worker knows this kind'
                     else format(' in queue %s, and no live worker that knows this kind serves that queue', o.queue) end,
@@ -47,14 +47,14 @@ begin
           jsonb_build_object('waited', round(w.waited::numeric, 3), 'due', w.due, 'task', w.task_id, 'kind', w.kind, 'warn', w.wait_warn, 'alarm', w.wait_alarm)
      from wait w order by w.queue, w.shade, w.due_since)
   union all
-  (select 'queue', o.queue, 'red', 'no worker', howdah.counted(sum(o.due)::bigint, 'task is due', 'tasks are due') || ', and no live worker serves this queue',
+  (select 'queue', o.queue, 'red', 'no worker', case when bool_or(o.more) then 'at least ' else '' end || howdah.counted(sum(o.due)::bigint, 'task is due', 'tasks are due') || ', and no live worker serves this queue',
           format('Start one: howdah worker your_module:app -q %s', o.queue),
           jsonb_build_object('due', sum(o.due), 'waited', round(max(o.waited)::numeric, 3))
      from open o where not o.served group by o.queue)
   union all
   (select 'queue', d.queue, 'yellow', 'paused',
           format('It is paused since %s by %s%s; %s', to_char(d.paused_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'),
-                 d.paused_by, coalesce(': ' || d.pause_reason, ''), howdah.counted(sum(d.due)::bigint, 'task is due', 'tasks are due')),
+                 d.paused_by, coalesce(': ' || d.pause_reason, ''), case when bool_or(d.more) then 'at least ' else '' end || howdah.counted(sum(d.due)::bigint, 'task is due', 'tasks are due')),
           format('howdah resume %s', d.queue),
           jsonb_build_object('due', sum(d.due), 'waited', round(max(d.waited)::numeric, 3), 'paused_at', d.paused_at)
      from due d where d.paused group by d.queue, d.paused_at, d.paused_by, d.pause_reason);

@@ -82,9 +82,10 @@ create index key_until on howdah.key (until);
 create table howdah."group" (
   name          text primary key check (length(name) between 1 and 200),
   max_running   int check (max_running >= 1),
-  rate          double precision check (rate > 0 and rate < 'infinity'),
-  per           interval check (per > '0'),
+  rate          text,
+  per_second    double precision check (per_second > 0 and per_second < 'infinity'),
   burst         double precision check (burst > 0 and burst < 'infinity'),
+  own           boolean not null default false,
   rule          text,
   declared      jsonb,
   tat           timestamptz not null default '-infinity',
@@ -93,14 +94,16 @@ create table howdah."group" (
   closed_by     text,
   used_at       timestamptz not null,
   updated_at    timestamptz not null,
-  check ((rate is null) = (per is null) and (rate is null) = (burst is null)),
-  check (rule is null or rule <> name)
+  check ((rate is null) = (per_second is null) and (rate is null) = (burst is null)),
+  check (rule is null or not own)
 ) with (fillfactor = 50, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 comment on table howdah."group" is 'The limits, and the groups whose tasks were claimed: a limit with * in its name is the rule for all groups that match it.';
 comment on column howdah."group".max_running is 'At most so many of its tasks run at once, in the whole fleet; NULL: no limit.';
-comment on column howdah."group".rate is 'At most so much is started per time in per; NULL: no limit.';
+comment on column howdah."group".rate is 'At most so much is started per time, as it was written: 100/min; NULL: no limit.';
+comment on column howdah."group".per_second is 'The same as a number.';
 comment on column howdah."group".burst is 'So much of it at once, after a rest.';
-comment on column howdah."group".rule is 'The limit with * that it has its limits from; NULL: they are its own.';
+comment on column howdah."group".own is 'It was named in app.limit or set_limit, with or without limits; else it is a group whose tasks were claimed, and its limits are those of rule.';
+comment on column howdah."group".rule is 'The limit with * that it has its limits from; NULL: none matches it.';
 comment on column howdah."group".declared is 'What the code of workers said last: it is heeded when it changes, so that what operators set stays.';
 comment on column howdah."group".tat is 'When all of what was started is paid for by the rate (GCRA: the theoretical arrival time).';
 comment on column howdah."group".closed_until is 'Nothing of it is started until then: a handler has raised RateLimited, or an operator closed it.';

@@ -37,6 +37,7 @@ begin
              and not (t.epoch = 0 and t.tick is not null) as wakes,
            r.must_read and exists (select from howdah.kind k where k.name = t.kind and k.inbox is null) as deaf,
            coalesce(deliver.eager -> t.queue ? t.kind, false)
+             and t.groups is null
              and not exists (select from howdah.queue q where q.name = t.queue and (q.paused or q.max_running is not null)) as mine
       from reader r left join howdah.task t on t.id = any (array[r.id])
   ), placed as materialized (
