@@ -80,7 +80,8 @@ def _burst(value: Any) -> float:
 
 def _count(value: Any, name: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 2_000_000_000:
-        raise InvalidOption(f"{name} must be a whole number from 1, not {shown(value)}")
+        hint = "To let nothing run, pause the queue or close the group" if value == 0 else "Leave it out for no limit"
+        raise InvalidOption(f"{name} must be a whole number from 1, not {shown(value)}", hint=hint)
 
 
 def _check_rate(rate: Any) -> None:

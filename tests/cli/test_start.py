@@ -153,7 +153,7 @@ def test_one_word_in_sql_python_and_shell() -> None:
             assert shell_word in NAMES
             assert callable(getattr(App, sql))
             assert callable(getattr(App, f"{sql}_sync"))
-    assert views == {"tasks", "queues", "workers", "schedules"}
+    assert views == {"tasks", "queues", "groups", "workers", "schedules"}
     for view in views:
         assert callable(getattr(Client, f"{view}_sync"))
     assert {"queues", "workers", "schedules"} < set(NAMES)

@@ -233,6 +233,48 @@ def test_a_group_that_somebody_else_is_claiming_from_is_passed_over_and_looked_a
     assert ids(worker.claim()) == [waits]
 
 
+def test_an_open_transaction_that_makes_a_group_keeps_nobody_else_waiting(
+    conn: psycopg.Connection, worker: Worker, dsn: str
+) -> None:
+    waits, other = join(conn, "new"), join(conn, "other")
+    with psycopg.connect(dsn) as mine:
+        mine.execute("select howdah.set_limit('new', running => 1)")
+        assert ids(worker.claim()) == [other]
+        mine.commit()
+    assert ids(worker.claim()) == [waits]
+
+
+def test_two_claims_that_meet_new_groups_do_not_wait_for_each_other(
+    conn: psycopg.Connection, worker: Worker, dsn: str
+) -> None:
+    first, second = join(conn, "a"), join(conn, "b", queue="other")
+    with psycopg.connect(dsn) as mine:
+        theirs = Worker(mine, ["job"])
+        mine.commit()
+        assert ids(theirs.claim()) == [first]
+        assert worker.claim(queue="other") == []  # left for the next look
+        assert worker.answer["next_due"] < 0.1
+        mine.commit()
+    assert ids(worker.claim(queue="other")) == [second]
+
+
+def test_groups_that_were_only_met_are_forgotten_after_a_day(conn: psycopg.Connection, worker: Worker) -> None:
+    limit(conn, "tenant:*", running=1)
+    for name in ("tenant:1", "tenant:2", "tenant:3", "tenant:4"):
+        join(conn, name)
+    worker.done(*worker.claim(3))
+    worker.claim()
+    conn.execute("select howdah.close_group('tenant:2')")
+    conn.execute("""update howdah."group" set used_at = used_at - interval '25 hours' where name <> 'tenant:3'""")
+    conn.execute("select howdah.retain()")
+    assert {row[0] for row in conn.execute("select name from howdah.groups")} == {
+        "tenant:*",
+        "tenant:2",
+        "tenant:3",
+        "tenant:4",
+    }
+
+
 # ── rules ──
 
 

@@ -252,8 +252,8 @@ def test_other_queues_and_a_queue_whose_limit_is_gone(conn: psycopg.Connection, 
 
 
 def test_what_cannot_be_meant(conn: psycopg.Connection) -> None:
-    with refused("HW002", "max_running must be at least 1, not 0", "howdah pause default"):
-        limit(conn, 0)
+    with refused("HW002", "running must be at least 1, not -1", "howdah pause default"):
+        limit(conn, -1)
     with refused("HW002", "queue must be a name of 1 to 200 characters", "SELECT name FROM howdah.queues"):
         limit(conn, 1, "")
 

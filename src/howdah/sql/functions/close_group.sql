@@ -8,7 +8,7 @@ begin
   elsif coalesce(close_group.length, '0') <= '0' then
     raise exception using errcode = 'HW002', message = 'length must be longer than nothing', hint = 'Leave it out for until it is opened';
   end if;
-  perform howdah.found_groups(array[close_group.name]);
+  perform howdah.found_groups(array[close_group.name], true);
   update howdah."group" g
      set closed_until = howdah.now() + close_group.length, closed_reason = close_group.reason, closed_by = session_user
    where g.name = close_group.name;

@@ -15,7 +15,7 @@ begin
           nullif(array(select g.name from howdah."group" g where g.name = any (c.groups) and g.rate is not null), '{}'), c.groups) end) x) g
      group by g.name order by g.name collate "C"
   loop
-    perform howdah.found_groups(array[each.name]);
+    perform howdah.found_groups(array[each.name], true);
     update howdah."group" g
        set closed_until = howdah.now() + make_interval(secs => each.seconds), closed_reason = each.reason, closed_by = 'task ' || each.task
      where g.name = each.name and coalesce(g.closed_until, '-infinity') < howdah.now() + make_interval(secs => each.seconds);

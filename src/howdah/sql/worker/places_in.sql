@@ -19,14 +19,16 @@ declare
   asked   text[] := array(select distinct g from unnest(places_in.lanes) l, unnest(l::text[]) g);
   known   text[];
   limited text[];
+  missing text[];
 begin
   for i in 1 .. 2 loop
     select array_agg(g.name), array_agg(g.name) filter (where g.closed_until > places_in.clock), min(g.closed_until) filter (where g.closed_until > places_in.clock),
            array_agg(g.name) filter (where (g.max_running is not null or g.rate is not null) and not coalesce(g.closed_until > places_in.clock, false))
       into known, closed, next_due, limited
       from howdah."group" g where g.name = any (asked);
-    exit when i = 2 or cardinality(known) = cardinality(asked);
-    perform howdah.found_groups(array(select a from unnest(asked) a where a <> all (coalesce(known, '{}'))));
+    missing := array(select a from unnest(asked) a where a <> all (coalesce(known, '{}')));
+    exit when i = 2 or missing = '{}';
+    perform howdah.found_groups(missing);
   end loop;
   if limited is not null then
     with locked as materialized (
@@ -38,10 +40,7 @@ begin
              l.burst - greatest(extract(epoch from nullif(l.tat, '-infinity') - places_in.clock)::double precision, 0) * l.per_second end order by l.name),
            array_agg(l.name) filter (where l.closed_until > places_in.clock)
       into names, free, burst, unit, tokens, known from locked l;
-    if cardinality(names) is distinct from cardinality(limited) then
-      busy := array(select l from unnest(limited) l where l <> all (coalesce(names, '{}')));
-      next_due := least(next_due, places_in.clock + interval '5 milliseconds');
-    end if;
+    missing := missing || array(select l from unnest(limited) l where l <> all (coalesce(names, '{}')));
     closed := closed || known;           -- closed while we looked
     -- A statement of its own, after the locks: it sees every place that was taken before.
     if names is not null then
@@ -49,6 +48,10 @@ begin
                             else n.most - (select count(*) from howdah.slot s where s.group_name = n.name)::int end order by n.at)
         into free from unnest(names, free) with ordinality n (name, most, at);
     end if;
+  end if;
+  if missing <> '{}' then
+    busy := missing;
+    next_due := least(next_due, places_in.clock + interval '5 milliseconds');
   end if;
   names := coalesce(names, '{}');
 end

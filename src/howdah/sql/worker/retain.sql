@@ -42,7 +42,14 @@ begin
   delete from howdah.worker w
    where w.status = 'dead' and w.ended_at < clock - interval '1 day'
      and not exists (select from howdah.task t where t.worker = w.id and t.status = 'running');
+  -- Groups that nobody limited by name come back when they are met again.
+  delete from howdah."group" g using (
+    select x.name from howdah."group" x
+     where not x.own and x.used_at < clock - interval '1 day' and x.tat < clock and coalesce(x.closed_until, '-infinity') < clock
+       and not exists (select from howdah.slot s where s.group_name = x.name)
+     limit 10000 for update skip locked) old
+   where g.name = old.name;
   return next;
 end
 $$;
-comment on function howdah.retain() is 'Drop partitions of the archive and of events whose time is over, delete what kinds keep for less, forget workers that ended a day ago.';
+comment on function howdah.retain() is 'Drop partitions of the archive and of events whose time is over, delete what kinds keep for less, forget workers that ended a day ago, and groups without a limit of their own that were met a day ago.';
