@@ -21,7 +21,7 @@ begin
                 string_agg(format('%s pid %s, %s late', l.host, l.pid, howdah.in_words(extract(epoch from l.late)::float8)), '; ')),
          'Is that worker stopped, or cut off from the database? Another one takes its tasks over: howdah workers',
          jsonb_build_object('late', count(*), 'holding', count(*) filter (where l.holds))
-    from (select w.host, w.pid, w.ttl, clock - greatest(w.lease_until, w.started_at) as late,
+    from (select w.host, w.pid, w.ttl, clock - case when isfinite(w.lease_until) then w.lease_until else w.started_at end as late,
                  exists (select from howdah.task t where t.worker = w.id and t.status = 'running') as holds
             from howdah.worker w where w.status = 'live' and w.lease_until < clock order by w.lease_until limit 20) l
   having count(*) > 0;
