@@ -339,6 +339,26 @@ async def test_health_is_the_same_async_and_sync(app: App, conn: psycopg.Connect
     assert json.dumps(found.as_dict())
 
 
+async def test_thresholds_in_the_code_are_those_that_count(app: App, conn: psycopg.Connection) -> None:
+    @app.task(warn={"wait": "5m", "retries": 2}, alarm={"wait": "1h", "failed": 7})
+    async def report() -> None: ...
+
+    @app.task(queue="other")
+    async def letter() -> None: ...
+
+    async with app.worker(queues=["elsewhere"]):
+        assert conn.execute("select warn, alarm from howdah.kind where name = 'report'").fetchone() == (
+            {"wait": 300, "retries": 2},
+            {"wait": 3600, "failed": 7},
+        )
+    conn.execute("select howdah.register(gen_random_uuid(), '1 hour', 'host', 7, '1', null, '{report,letter}', 10)")
+    for kind in ("report", "letter"):
+        conn.execute("select howdah.enqueue(%s, run_at => now() - interval '4 min')", [kind])
+    found = await app.health()
+    assert (found.only(kind="report").colour, found.only(queue="default").colour) == ("green", "green")
+    assert (found.only(kind="letter").colour, found.only(queue="other").colour) == ("yellow", "yellow")
+
+
 # ── alerts ──
 
 

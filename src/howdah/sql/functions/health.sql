@@ -1,3 +1,4 @@
+-- To look at one more sort of thing: a function health_of_… beside the others, a line in `found`, and its names in `there`.
 create or replace function howdah.health()
 returns table (scope text, name text, colour text, code text, reason text, advice text, figures jsonb)
 language plpgsql stable

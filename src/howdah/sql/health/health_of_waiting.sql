@@ -1,4 +1,3 @@
--- Limits of groups are to have a function of their own beside this one, called in howdah.health.
 create or replace function howdah.health_of_waiting(clock timestamptz)
 returns table (scope text, name text, colour text, code text, reason text, advice text, figures jsonb)
 language plpgsql stable
