@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 
-from howdah.db.failures import passes
 from howdah.db.pool import Database
 from howdah.durations import in_words
-from howdah.errors import HowdahError
+from howdah.errors import SchemaMismatch
 from howdah.migrate import check
 from howdah.worker.house import House
 from howdah.worker.lease import Lease, awake_clock
 from howdah.worker.service import Service
+
+log = logging.getLogger("howdah.worker")
 
 # Seconds after which the event loop counts as blocked; how often it shows that it is not.
 PATIENCE = 10.0
@@ -101,6 +103,7 @@ class Vitals:
             try:
                 await asyncio.to_thread(check, database)
                 self._schema = None
-            except HowdahError as error:
-                if not passes(error):
-                    self._schema = error.message
+            except SchemaMismatch as error:
+                self._schema = error.message
+            except Exception as error:  # the database is away, or refuses: the other checks tell
+                log.debug("schema: %s", error)
