@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from howdah.machine import Machine
     from howdah.outcomes import Again, Cancel, Done, Fail, Join, RateLimited, Sleep, Snooze, Suspend, after, at, join
     from howdah.poller import Poll
+    from howdah.serving import Weight
     from howdah.task import Reason, Task, TaskInfo
-    from howdah.worker.settings import Weight
     from howdah.worker.worker import Worker
 
 __all__ = [
@@ -86,7 +86,7 @@ _HOME = {
     "Task": "task",
     "TaskFunction": "enqueue",
     "TaskInfo": "task",
-    "Weight": "worker.settings",
+    "Weight": "serving",
     "Worker": "worker.worker",
     "after": "outcomes",
     "at": "outcomes",

@@ -9,6 +9,7 @@ from typing import Any, Literal, Never, TypeVar, Unpack, overload
 from howdah.actor import Actor, RegisterActor
 from howdah.alerts import Alerts
 from howdah.backoff import Backoff
+from howdah.config import Config
 from howdah.decorator import Decorator
 from howdah.durations import Duration
 from howdah.enqueue import ByName, TaskFunction
@@ -25,9 +26,10 @@ from howdah.options import Given, KindOptions, Options, check_name, defaults, op
 from howdah.payload import DEFAULT_MAX_BYTES
 from howdah.poller.asking import DELAY, Asking, DelayFunction, LimitFunction, PollFunction
 from howdah.poller.calling import check_function
+from howdah.serving import Queues
 from howdah.task import Task
 from howdah.telemetry import Listener
-from howdah.worker.settings import Queues, Settings
+from howdah.worker.settings import Settings
 from howdah.worker.worker import Worker
 
 T = TypeVar("T")
@@ -36,10 +38,14 @@ T = TypeVar("T")
 class App(Alerts):
     """The tasks of one program. No global state: several apps may live in one process.
 
-    dsn          where the database is: a PostgreSQL URL or conninfo. Without it $HOWDAH_DSN; without that an embedded
-                 PostgreSQL, which keeps its data in `home`
-    home         where the embedded server lives; without it $HOWDAH_HOME, without that `.howdah` in the working folder
+    dsn          where the database is: a PostgreSQL URL or conninfo. Without it $HOWDAH_DSN; without that `dsn` of the
+                 configuration; without that an embedded PostgreSQL, which keeps its data in `home`
+    home         where the embedded server lives; without it as for dsn, and in the end `.howdah` in the working folder
     max_payload  the most bytes a payload or a result may have
+    config       False: heed no configuration but HOWDAH_DSN and HOWDAH_HOME. Else howdah.toml, or [tool.howdah] in
+                 pyproject.toml, and the variables of the environment set what is not given here; see Config
+
+    Raises InvalidOption, also for what is wrong in the configuration.
 
     >>> app = App()
     >>> @app.task(queue="mail", retry=Retry(5, delay="2s"))
@@ -49,11 +55,19 @@ class App(Alerts):
     """
 
     def __init__(
-        self, dsn: str | None = None, *, home: Path | str | None = None, max_payload: int = DEFAULT_MAX_BYTES
+        self,
+        dsn: str | None = None,
+        *,
+        home: Path | str | None = None,
+        max_payload: int = DEFAULT_MAX_BYTES,
+        config: bool | Config = True,
     ) -> None:
-        super().__init__(dsn, home=home, max_payload=max_payload)
+        super().__init__(dsn, home=home, max_payload=max_payload, config=config)
         self.listeners: list[Listener] = []
-        self.base = Defaults()  # what kinds have that say nothing else
+        self.base = self.config.base()  # what kinds have that say nothing else
+        for name, each in self.config.limits.items():
+            limit = Limit.checked(name, each.get("running"), each.get("rate"), each.get("burst"))
+            self.registry.add_rule(self.registry.limits, limit)
 
     async def __aenter__(self) -> App:
         await self.database()
@@ -119,10 +133,11 @@ class App(Alerts):
                 raise InvalidOption(f"@app.task() is for functions, not {shown(function)}")
             if called is None and not own.isidentifier():
                 raise InvalidOption(f"{shown(function)} has no name to be known by", hint="Write @app.task(name=…)")
+            kind_name = called or check_name(own, "name")
             kind: FunctionKind[..., Any] = FunctionKind(
                 function,
-                name=called or check_name(own, "name"),
-                defaults=chosen,
+                name=kind_name,
+                defaults=self.config.of_kind(kind_name, chosen),
                 executor=executor,
                 transactional=transactional,
                 max_payload=self.max_payload,
@@ -152,8 +167,8 @@ class App(Alerts):
         ...         print("Hello,", self.name)
         >>> await greeter.enqueue(SayHello("you"))         # doctest: +SKIP
         """
-        chosen = defaults(self.base, **said)
-        kind = MachineKind(check_name(name, "name"), defaults=chosen, max_payload=self.max_payload)
+        chosen = self.config.of_kind(check_name(name, "name"), defaults(self.base, **said))
+        kind = MachineKind(name, defaults=chosen, max_payload=self.max_payload)
         self.registry.add(kind)
         return Machine(self, kind)
 
@@ -190,10 +205,11 @@ class App(Alerts):
         def register(cls: Any) -> Actor[Any]:
             if not isinstance(cls, type):
                 raise InvalidOption(f"@app.actor() is for classes, not {shown(cls)}")
+            kind_name = check_name(cls.__name__ if name is None else name, "name")
             kind = ActorKind(
                 cls,
-                name=check_name(cls.__name__ if name is None else name, "name"),
-                defaults=chosen,
+                name=kind_name,
+                defaults=self.config.of_kind(kind_name, chosen),
                 inbox=inbox,
                 executor=executor,
                 max_payload=self.max_payload,
@@ -219,7 +235,9 @@ class App(Alerts):
 
         >>> app.limit("SES", running=10, rate="100/min")         # doctest: +SKIP
         """
-        self.registry.add_rule(self.registry.limits, Limit.checked(name, running, rate, burst))
+        said = Limit.checked(name, running, rate, burst)
+        if name not in self.config.limits:  # which are the operator's
+            self.registry.add_rule(self.registry.limits, said)
 
     def queue(
         self, name: str, *, running: int | None = None, fair: bool = False, ageing: Duration | None = None
@@ -358,38 +376,40 @@ class App(Alerts):
         self,
         *,
         queues: Queues = None,
-        concurrency: int = 100,
+        concurrency: int | None = None,
         processes: int | None = None,
-        lease: Duration = "30s",
-        poll: Duration = "5s",
-        listen: bool = True,
-        grace: Duration = "30s",
+        lease: Duration | None = None,
+        poll: Duration | None = None,
+        listen: bool | None = None,
+        grace: Duration | None = None,
         until_idle: bool = False,
         health: str | None = None,
     ) -> Worker:
         """A worker for the handlers of this app. `async with app.worker():` runs it beside your own code.
 
-        queues       None: every queue. A list: these, sharing `concurrency`. A mapping: {"mail": 10} is at most 10 at
-                     once; {"mail": Weight(3), "default": Weight(1)} shares `concurrency` three to one
-        concurrency  the most tasks at once, over all queues
-        processes    processes for handlers with executor="process"; without it one per core
-        lease        how long the worker's tasks stay its own without a heartbeat; it renews every third of it
-        poll         how long it sleeps at most between two looks
+        queues       a list: these, sharing `concurrency`. A mapping: {"mail": 10} is at most 10 at once;
+                     {"mail": Weight(3), "default": Weight(1)} shares `concurrency` three to one. Without it every queue
+        concurrency  the most tasks at once, over all queues; 100
+        processes    processes for handlers with executor="process"; one per core
+        lease        how long the worker's tasks stay its own without a heartbeat; it renews every third of it; "30s"
+        poll         how long it sleeps at most between two looks; "5s"
         listen       wake by LISTEN; without it only by polling
-        grace        how long running tasks may go on when the worker is told to stop; then they are handed back
+        grace        how long running tasks may go on when the worker is told to stop; then they are handed back; "30s"
         until_idle   end when nothing is due and nothing runs
         health       HOST:PORT to answer /livez, /readyz and /health on, by HTTP; ":8321" is on this machine only
 
-        Embedded in another program it installs no signal handlers. Raises InvalidOption that names the option.
+        What is not given is as configured. Embedded in another program it installs no signal handlers. Raises
+        InvalidOption that names the option.
         """
+        config = self.config
         settings = Settings.checked(
-            queues=queues,
-            concurrency=concurrency,
-            processes=processes,
-            lease=lease,
-            poll=poll,
-            listen=listen,
-            grace=grace,
+            queues=config.queues if queues is None else queues,
+            concurrency=config.concurrency if concurrency is None else concurrency,
+            processes=config.process_slots if processes is None else processes,
+            lease=config.lease if lease is None else lease,
+            poll=config.poll if poll is None else poll,
+            listen=config.listen if listen is None else listen,
+            grace=config.grace if grace is None else grace,
             until_idle=until_idle,
             health=health,
         )

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from howdah import calls
 from howdah.calls import Call
+from howdah.doctor import Doctor
 from howdah.durations import Duration
 from howdah.errors import HowdahError, InvalidOption, TaskNotFound, shown
 from howdah.groups import Groups
@@ -20,7 +21,7 @@ from howdah.results import Waiter, wait_sync
 from howdah.task import Reason, TaskInfo
 
 
-class Client(Groups):
+class Client(Doctor, Groups):
     """Enqueue, look and repair, with no worker machinery. An App is a Client with handlers.
 
     Every verb has its twin in `_sync`. On a running event loop, as in a notebook, the twins work and block the loop for

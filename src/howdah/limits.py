@@ -32,8 +32,8 @@ class Limit:
         if running is not None:
             _count(running, "running")
         if rate is not None:
-            _check_rate(rate)
-        return cls(name, running, rate, None if burst is None else _burst(burst))
+            check_rate(rate)
+        return cls(name, running, rate, None if burst is None else check_burst(burst))
 
     def row(self) -> dict[str, Any]:
         """For `howdah.declare_limits`."""
@@ -72,7 +72,8 @@ def _said(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _burst(value: Any) -> float:
+def check_burst(value: Any) -> float:
+    """Raises InvalidOption."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
         raise InvalidOption(f"burst must be a number above 0, not {shown(value)}")
     return float(value)
@@ -84,9 +85,11 @@ def _count(value: Any, name: str) -> None:
         raise InvalidOption(f"{name} must be a whole number from 1, not {shown(value)}", hint=hint)
 
 
-def _check_rate(rate: Any) -> None:
+def check_rate(rate: Any) -> str:
+    """A rate as people write it. Raises InvalidOption."""
     fits = isinstance(rate, str) and _RATE.fullmatch(rate)
     if not fits or not all(float(number) for number in re.findall(r"\d+(?:\.\d+)?", rate)):
         raise InvalidOption(
             f"rate cannot be read: {shown(rate)}", hint="Write it like 100/min, 5/s, 1000/hour or 20/30s"
         )
+    return rate

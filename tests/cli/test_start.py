@@ -17,6 +17,7 @@ NAMES = [command.name for commands in COMMANDS.values() for command in commands]
 # What each SQL function for people is called in the shell. None: it is part of another command, or for programs.
 WORDS = {
     "cancel": "cancel",
+    "doctor": "doctor",
     "edit": "edit",
     "enqueue": "enqueue",
     "pause": "pause",

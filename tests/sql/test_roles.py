@@ -30,9 +30,20 @@ ROLES = ("howdah_client", "howdah_worker", "howdah_viewer", "howdah_admin")
 
 # ── what each may do: every function and table of the schema, compared with what the database says ──
 
-_LOOK = {"find", "inbox", "outcomes", "why", "history", "step_counts", "health"}
+_LOOK = {"find", "inbox", "outcomes", "why", "history", "step_counts", "health", "doctor"}
 _ENQUEUE = {"now", "enqueue", "put", "enqueue_many", "send"}
-_PROTOCOL = {"declare", "register", "pump", "settle_rest", "heartbeat", "report", "leave", "inboxes", "reserve_ids"}
+_PROTOCOL = {
+    "declare",
+    "register",
+    "pump",
+    "settle_rest",
+    "heartbeat",
+    "report",
+    "leave",
+    "inboxes",
+    "reserve_ids",
+    "backoff",
+}
 _CHORES = {"wake_suspended", "rescue", "make_partitions", "retain", "waiting_queues"}
 _SOURCES = {
     "declare_schedules",
@@ -501,6 +512,7 @@ CALLS = {
     "why": "select * from howdah.why(%(task)s)",
     "history": "select * from howdah.history(%(ended)s)",
     "health": "select * from howdah.health()",
+    "doctor": "select * from howdah.doctor()",
     "declare": """select howdah.declare('[{"name": "other", "keep": "1 day"}]', true)""",
     "register": "select howdah.register(%(worker)s, '1 s', 'host', 7, '1', null, array['job'], 10)",
     "heartbeat": "select howdah.heartbeat(%(worker)s, array[%(task)s]::bigint[], array[1]::bigint[], 1)",
@@ -513,6 +525,7 @@ CALLS = {
     "send": """select howdah.send(%(actor)s, '{"n": 1}')""",
     "inboxes": "select howdah.inboxes(array[%(actor)s::bigint])",
     "reserve_ids": "select howdah.reserve_ids(3)",
+    "backoff": "select howdah.backoff(null, 3)",
     "wake_suspended": "select howdah.wake_suspended()",
     "rescue": "select howdah.rescue()",
     "make_partitions": "select howdah.make_partitions(8)",

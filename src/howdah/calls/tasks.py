@@ -182,3 +182,7 @@ def kinds() -> Call[list[Row]]:
 def declare(kinds: str, *, overwrite: bool) -> Call[None]:
     types = {"kinds": "jsonb", "overwrite": "boolean"}
     return Call("declare", types, {"kinds": kinds, "overwrite": overwrite}, nothing)
+
+
+def doctor(patience: timedelta) -> Call[list[Row]]:
+    return Call("doctor", {"patience": "interval"}, {"patience": patience}, all_rows)

@@ -86,9 +86,11 @@ COMMANDS: dict[Group, list[Command]] = {
     ],
     DATABASE: [
         Command("migrate", "database:migrate", "Bring the tables to this version.", "howdah migrate --sql > howdah.sql"),
+        Command("doctor", "doctor:doctor", "Look for what hurts, with the fix for each.", "howdah doctor -o json"),
         Command("psql", "database:psql", "Open psql in the database.", "howdah psql -c 'select * from tasks'"),
     ],
     OTHER: [
+        Command("config", "config:config", "Show all settings and where each came from.", "howdah config -o json"),
         Command(
             "completion", "completion:completion", "Print the completion of a shell.", "howdah completion bash >> ~/.bashrc"
         ),
@@ -101,7 +103,7 @@ FAMILIES = {"pipeline": "Check and run pipelines, which are YAML files."}
 _EPILOGUE = "\n".join(
     [
         "The database: --dsn, or $HOWDAH_DSN, or else an embedded PostgreSQL that keeps",
-        "its data in $HOWDAH_HOME, or .howdah in this folder.",
+        "its data in $HOWDAH_HOME, or .howdah in this folder; see howdah config.",
         "Exit codes: 0 ok · 1 failed · 2 usage · 3 not found · 4 held up (why) · 130 Ctrl-C",
         "Those of health: 0 green · 1 yellow · 2 red, or it cannot be asked",
     ]

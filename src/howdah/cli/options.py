@@ -48,7 +48,8 @@ class Where:
     """Which database."""
 
     dsn: Annotated[
-        str | None, Parameter(help="The database: a PostgreSQL URL or conninfo [default: $HOWDAH_DSN, else embedded]")
+        str | None,
+        Parameter(help="The database: a PostgreSQL URL or conninfo [default: $HOWDAH_DSN, configured, else embedded]"),
     ] = None
     debug: Annotated[bool, Parameter(negative="", show_default=False, help="Show the traceback of an error")] = False
 
@@ -80,7 +81,9 @@ ANYWHERE = Where()
 
 def home() -> Path:
     """Where the embedded server lives."""
-    return Path(os.environ.get("HOWDAH_HOME") or ".howdah").expanduser().resolve()
+    from howdah.config import Config
+
+    return Path(Config.read().home or ".howdah").expanduser().resolve()
 
 
 def target(dsn: str | None) -> str:

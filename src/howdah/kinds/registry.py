@@ -265,6 +265,7 @@ def rules(defaults: Defaults, beside: Defaults | None = None) -> dict[str, Any]:
         "retry_delay": _seconds(retry.delay),
         "retry_factor": retry.factor,
         "retry_max": _seconds(retry.max),
+        "strategy": retry.strategy,
         "timeout": _seconds(defaults.timeout),
         "key": defaults.key,
         "unique_for": _seconds(defaults.unique_for),

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from howdah.kinds.registry import Registry
-from howdah.worker.settings import Settings, Weight
+from howdah.serving import Weight
+from howdah.worker.settings import Settings
 
 # How often at least the claim looks from the start again, for what appeared behind its cursors. When such a look is
 # slow (dead entries that a long transaction keeps alive), it may take a twentieth of the time.
