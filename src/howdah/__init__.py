@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from howdah.context import Context
     from howdah.enqueue import TaskFunction
     from howdah.errors import HowdahError
+    from howdah.health import Finding, Health
     from howdah.inbox import EOF, Inbox, Misfit
     from howdah.machine import Machine
     from howdah.outcomes import Again, Cancel, Done, Fail, Join, RateLimited, Sleep, Snooze, Suspend, after, at, join
@@ -31,6 +32,8 @@ __all__ = [
     "Context",
     "Done",
     "Fail",
+    "Finding",
+    "Health",
     "HowdahError",
     "Inbox",
     "Join",
@@ -66,6 +69,8 @@ _HOME = {
     "Done": "outcomes",
     "EOF": "inbox",
     "Fail": "outcomes",
+    "Finding": "health",
+    "Health": "health",
     "HowdahError": "errors",
     "Inbox": "inbox",
     "Join": "outcomes",

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal, Never, TypeVar, Unpack, overload
 
 from howdah.actor import Actor, RegisterActor
+from howdah.alerts import Alerts
 from howdah.backoff import Backoff
-from howdah.client import Client
 from howdah.config import Config
 from howdah.decorator import BatchDecorator, Decorator
 from howdah.durations import Duration
@@ -36,7 +36,7 @@ from howdah.worker.worker import Worker
 T = TypeVar("T")
 
 
-class App(Client):
+class App(Alerts):
     """The tasks of one program. No global state: several apps may live in one process.
 
     dsn          where the database is: a PostgreSQL URL or conninfo. Without it $HOWDAH_DSN; without that `dsn` of the
@@ -421,6 +421,7 @@ class App(Client):
         listen: bool | None = None,
         grace: Duration | None = None,
         until_idle: bool = False,
+        health: str | None = None,
     ) -> Worker:
         """A worker for the handlers of this app. `async with app.worker():` runs it beside your own code.
 
@@ -433,6 +434,7 @@ class App(Client):
         listen       wake by LISTEN; without it only by polling
         grace        how long running tasks may go on when the worker is told to stop; then they are handed back; "30s"
         until_idle   end when nothing is due and nothing runs
+        health       HOST:PORT to answer /livez, /readyz and /health on, by HTTP; ":8321" is on this machine only
 
         What is not given is as configured. Embedded in another program it installs no signal handlers. Raises
         InvalidOption that names the option.
@@ -447,5 +449,6 @@ class App(Client):
             listen=config.listen if listen is None else listen,
             grace=config.grace if grace is None else grace,
             until_idle=until_idle,
+            health=health,
         )
         return Worker(self.installation, self.registry, settings, self.listeners)

@@ -10,6 +10,7 @@ from howdah import calls
 from howdah.calls import Call
 from howdah.doctor import Doctor
 from howdah.groups import Groups
+from howdah.health import Health
 from howdah.keys import ByKey, checked_id, only
 from howdah.kinds.actor import ActorKind
 from howdah.kinds.schedule import Schedule, When
@@ -233,6 +234,18 @@ class Client(Doctor, Groups, ByKey):
     def workers_sync(self) -> list[dict[str, Any]]:
         """As `workers`, blocking."""
         return self.run_sync(calls.workers())
+
+    async def health(self) -> Health:
+        """How everything is: `health.colour`, and a Finding for each thing that is wrong and each that is well, worst first.
+
+        >>> (await app.health()).colour                    # doctest: +SKIP
+        'green'
+        """
+        return Health.of(await self.run(calls.health()))
+
+    def health_sync(self) -> Health:
+        """As `health`, blocking."""
+        return Health.of(self.run_sync(calls.health()))
 
     async def stop_workers(self, worker: UUID | None = None) -> int:
         """Ask all workers, or one, to finish what they run and exit. Returns how many were asked."""

@@ -56,6 +56,7 @@ WORDS = {
     "due": None,
     "enqueue_many": None,  # enqueue --many
     "find": None,  # ls
+    "health": "health",
     "history": None,  # show
     "inbox": None,  # show
     "held": None,

@@ -30,7 +30,7 @@ ROLES = ("howdah_client", "howdah_worker", "howdah_viewer", "howdah_admin")
 
 # ── what each may do: every function and table of the schema, compared with what the database says ──
 
-_LOOK = {"find", "inbox", "outcomes", "why", "history", "step_counts", "doctor", "held", "holder", "why_key"}
+_LOOK = {"find", "inbox", "outcomes", "why", "history", "step_counts", "doctor", "health", "held", "holder", "why_key"}
 _ENQUEUE = {"now", "enqueue", "put", "enqueue_many", "put_many", "send"}
 _PROTOCOL = {
     "declare",
@@ -53,6 +53,7 @@ _SOURCES = {
     "instructions",
     "stand",
     "declare_limits",
+    "tell_health",
 }
 _STEER = {
     "schedule",
@@ -69,7 +70,7 @@ _STEER = {
 FUNCTIONS: dict[str, set[str]] = {
     "howdah_client": _ENQUEUE | _LOOK,
     "howdah_worker": _ENQUEUE | _LOOK | _PROTOCOL | _CHORES | _SOURCES,
-    "howdah_viewer": set(),
+    "howdah_viewer": {"health"},
     "howdah_admin": _ENQUEUE | _LOOK | {"cancel", "edit", "retry", "pause", "resume", "stop_workers"} | _STEER,
     "public": set(),
 }
@@ -515,6 +516,7 @@ CALLS = {
     "outcomes": "select * from howdah.outcomes(array[%(task)s, %(ended)s]::bigint[])",
     "why": "select * from howdah.why(%(task)s)",
     "history": "select * from howdah.history(%(ended)s)",
+    "health": "select * from howdah.health()",
     "doctor": "select * from howdah.doctor()",
     "declare": """select howdah.declare('[{"name": "other", "keep": "1 day"}]', true)""",
     "register": "select howdah.register(%(worker)s, '1 s', 'host', 7, '1', null, array['job'], 10)",
@@ -554,6 +556,7 @@ CALLS = {
     "stand": "select howdah.stand('job', 'default', 0, 'standing')",
     "instructions": "select howdah.instructions('schedule:due')",
     "declare_limits": """select howdah.declare_limits('[{"name": "SES", "running": 3}]', '[{"name": "limited", "running": 3}]')""",
+    "tell_health": "select howdah.tell_health('job', true, '0', '0')",
     "set_limit": "select howdah.set_limit('tenant:*', 3, '100/min', 5)",
     "unset_limit": "select howdah.unset_limit('tenant:*')",
     "close_group": "select howdah.close_group('SES', '1 hour', 'attacked')",

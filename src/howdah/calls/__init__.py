@@ -4,6 +4,7 @@ A client verb is a Call; a driver (`howdah.db`) runs it, async or sync, on howda
 """
 
 from howdah.calls.call import Call, Row, Rows
+from howdah.calls.health import health, tell_health
 from howdah.calls.limits import close_group, declare_limits, groups, open_group, set_limit, set_queue, unset_limit
 from howdah.calls.protocol import (
     Beat,
@@ -91,6 +92,7 @@ __all__ = [
     "find",
     "fire",
     "groups",
+    "health",
     "heartbeat",
     "held",
     "history",
@@ -125,6 +127,7 @@ __all__ = [
     "stand",
     "step_counts",
     "stop_workers",
+    "tell_health",
     "trigger",
     "unschedule",
     "unset_limit",

@@ -49,6 +49,7 @@ COMMANDS: dict[Group, list[Command]] = {
         Command("queues", "look:queues", "List queues with their counts.", "howdah queues"),
         Command("limits", "limits:limits", "List limits and groups, with what runs and waits in them.", "howdah limits"),
         Command("schedules", "schedules:schedules", "List schedules, or show the next ticks of one.", "howdah schedules nightly"),
+        Command("health", "health:health", "Say how all is. Exits with 0 green, 1 yellow, 2 red.", "howdah health --queue mail"),
         Command("workers", "look:workers", "List the workers of the last day.", "howdah workers -o json"),
     ],
     FIX: [
@@ -104,6 +105,7 @@ _EPILOGUE = "\n".join(
         "The database: --dsn, or $HOWDAH_DSN, or else an embedded PostgreSQL that keeps",
         "its data in $HOWDAH_HOME, or .howdah in this folder; see howdah config.",
         "Exit codes: 0 ok · 1 failed · 2 usage · 3 not found · 4 held up (why) · 130 Ctrl-C",
+        "Those of health: 0 green · 1 yellow · 2 red, or it cannot be asked",
     ]
 )
 

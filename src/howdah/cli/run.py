@@ -27,6 +27,8 @@ from howdah.errors import InvalidOption
 from howdah.migrate import release
 from howdah.serving import described_queues, queues_in_words
 from howdah.telemetry import AttemptEnded, Event
+from howdah.worker.address import Address
+from howdah.worker.probes import check_free
 from howdah.worker.worker import Worker
 
 logger = logging.getLogger("howdah.worker")
@@ -68,6 +70,14 @@ class How:
     listen: Annotated[
         bool | None, Parameter(negative="--no-listen", help="Wake up by LISTEN; else only by polling [default: yes]")
     ] = None
+    health: Annotated[
+        str | None,
+        Parameter(
+            env_var="HOWDAH_HEALTH",
+            help="HOST:PORT to answer /livez, /readyz and /health on; :8321 is on this machine only. With --processes each "
+            "worker has a port of its own: 8321, 8322, …",
+        ),
+    ] = None
     verbose: Annotated[
         bool,
         Parameter(name=["--verbose", "-v"], negative="", show_default=False, help="Say each task that ended, and more"),
@@ -104,14 +114,19 @@ class How:
             listen=self.listen,
             grace=self.grace,
             until_idle=self.until_idle,
+            health=None if self.health is None else str(self.address(int(os.environ.get(NUMBER, "1")))),
         )
+
+    def address(self, number: int) -> Address:
+        """Where the worker of this number answers probes; only with health. Raises InvalidOption."""
+        return Address.read(self.health or "").for_worker(number)
 
     def arguments(self) -> list[str]:
         """The same again, for the workers of a supervisor."""
         said: list[str] = []
         for text in self.queue or ():
             said += ["-q", text]
-        for name in ("concurrency", "process_slots", "grace", "lease", "poll", "log"):
+        for name in ("concurrency", "process_slots", "grace", "lease", "poll", "log", "health"):
             if (value := getattr(self, name)) is not None:
                 said += [f"--{name.replace('_', '-')}", str(value)]
         return (
@@ -203,6 +218,9 @@ def _serve(served: App, what: str, again: Sequence[str], how: How, where: Where)
         if how.processes == 1:
             return _run(served, made)
         assert how.processes is not None
+        if how.health is not None:
+            for number in range(1, how.processes + 1):
+                check_free(how.address(number))
         arguments = [*again, *how.arguments(), *(["--dsn", where.dsn] if where.dsn else [])]
         return asyncio.run(Supervisor(arguments, how.processes).run())
     finally:
@@ -262,5 +280,8 @@ def _print_banner(what: str, app: App, how: How) -> None:
     say(f"  kinds        {listed}")
     say(f"  queues       {', '.join(how.queue) if how.queue else 'all'}")
     say(f"  concurrency  {how.concurrency}{workers}")
+    if how.health is not None:
+        ports = f" to {how.address(how.processes or 1).port}" if (how.processes or 1) > 1 else ""
+        say(f"  health       http://{how.address(1)}{ports}/readyz")
     grace = in_words(duration(how.grace or 0))
     say(f"  stop         Ctrl-C finishes what runs (at most {grace}); twice gives it back at once")

@@ -219,6 +219,6 @@ def _no_option(name: str, last: str, above: str) -> Never:
 def nearly(environment: Mapping[str, str]) -> dict[str, str]:
     """Variables that look like a mistake in the name of a setting, and that setting's: HOWDAH_CONCURENCY."""
     right = {variable((key,)) for key in known.TOP} | {FILE}
-    others = {"HOWDAH_LOG", "HOWDAH_OUTPUT"}
+    others = {"HOWDAH_LOG", "HOWDAH_OUTPUT", "HOWDAH_HEALTH"}
     wrong = (name for name in environment if name.startswith("HOWDAH_") and name not in right | others)
     return {name: close[0] for name in wrong if (close := difflib.get_close_matches(name, right, n=1, cutoff=0.9))}

@@ -133,6 +133,19 @@ class Declared(Protocol):
         ...
 
 
+class Told(Protocol):
+    """A task that is told when a colour of health changes."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def each(self) -> bool: ...
+    @property
+    def hold(self) -> timedelta: ...
+    @property
+    def every(self) -> timedelta: ...
+
+
 class Rule(Protocol):
     """A limit of a group, or how a queue is worked."""
 
@@ -147,7 +160,8 @@ class Registry:
     """The kinds of one App, by name, and what its workers see to beside them.
 
     `standing` are tasks that must be there while a worker is, `beside` runs in each worker, `limits` and `queues` say how much
-    of a group and of a queue may run in the fleet, `closing` is called when the worker ends.
+    of a group and of a queue may run in the fleet, `alerts` are told when a colour of health changes, `closing` is called
+    when the worker ends.
     """
 
     def __init__(self) -> None:
@@ -157,6 +171,7 @@ class Registry:
         self.beside: list[Callable[[], AbstractAsyncContextManager[Any]]] = []
         self.limits: dict[str, Rule] = {}
         self.queues: dict[str, Rule] = {}
+        self.alerts: list[Told] = []
         self.closing: list[Callable[[], Coroutine[Any, Any, None]]] = []
 
     def add(self, kind: Kind) -> None:
@@ -194,6 +209,7 @@ class Registry:
             self.add_schedule(schedule)
         self.standing += other.standing
         self.beside += other.beside
+        self.alerts += other.alerts
         for limit in other.limits.values():
             self.add_rule(self.limits, limit)
         for queue in other.queues.values():

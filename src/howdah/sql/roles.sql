@@ -80,6 +80,7 @@ begin
   grant select on howdah.tasks, howdah.message, howdah.schedules to howdah_client, howdah_worker, howdah_admin;
   grant execute on function howdah.find, howdah.inbox, howdah.outcomes, howdah.why, howdah.history, howdah.step_counts,
      howdah.held, howdah.holder, howdah.why_key to howdah_client, howdah_worker, howdah_admin;
+  grant execute on function howdah.health to howdah_client, howdah_worker, howdah_viewer, howdah_admin;
   grant execute on function howdah.doctor to howdah_client, howdah_worker, howdah_admin;
   -- Not what people wrote or programs said: payload, result, progress, error, last_error, reason; message, data; body.
   grant select (id, kind, queue, status, step, key, priority, attempt, lost, run_at, created_at, claimed_at, finished_at, worker, epoch, parent, children, inbox_seq, source, tick, groups, cost, start_before, finish_before, late)
@@ -95,7 +96,7 @@ begin
   grant execute on function howdah.declare, howdah.register, howdah.pump, howdah.settle_rest, howdah.heartbeat, howdah.report,
      howdah.leave, howdah.inboxes, howdah.reserve_ids, howdah.wake_suspended, howdah.expire, howdah.rescue, howdah.make_partitions, howdah.retain,
      howdah.waiting_queues, howdah.declare_schedules, howdah.due_schedules, howdah.fire, howdah.schedule_failed, howdah.instructions, howdah.stand,
-     howdah.declare_limits, howdah.backoff
+     howdah.declare_limits, howdah.backoff, howdah.tell_health
      to howdah_worker;
 
   -- Repair. A key that an ended task holds is free again when its row is deleted.

@@ -10,6 +10,7 @@ from typing import Any
 from howdah import calls
 from howdah.context import ClaimedTask, Progress
 from howdah.db.line import Line
+from howdah.kinds.registry import Told
 from howdah.payload import plain_json
 from howdah.worker.lanes import Lanes
 from howdah.worker.lease import Lease, awake_clock
@@ -135,6 +136,18 @@ class Reporter(Service):
                     log.warning("task %d: %s", task_id, error)
             await self._line.run(calls.report(self._lease.id, rows))
         return 0.5
+
+
+def alarm_bell(line: Line, alert: Told, wake: Callable[[], None]) -> Chore:
+    """Tells an alert task of the changes of health."""
+
+    async def look() -> bool:
+        told = await line.run(calls.tell_health(alert.kind, each=alert.each, hold=alert.hold, every=alert.every))
+        if told:
+            wake()  # also where no notification comes
+        return False
+
+    return Chore(f"alert {alert.kind}", alert.every.total_seconds(), look)
 
 
 def household(line: Line, lanes: Lanes, wake: Callable[[], None]) -> list[Chore]:

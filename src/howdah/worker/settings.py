@@ -11,6 +11,7 @@ import msgspec
 
 from howdah.durations import Duration, duration
 from howdah.serving import Queues, Weight, check_count, check_lease, check_listen, check_poll, check_queues
+from howdah.worker.address import Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Settings:
     listen: bool
     grace: timedelta
     until_idle: bool
+    health: Address | None
 
     @classmethod
     def checked(
@@ -38,6 +40,7 @@ class Settings:
         listen: bool = True,
         grace: Duration = "30s",
         until_idle: bool = False,
+        health: str | None = None,
     ) -> Settings:
         """Raises InvalidOption that names the option."""
         return cls(
@@ -49,6 +52,7 @@ class Settings:
             listen=check_listen(listen),
             grace=duration(grace, "grace"),
             until_idle=until_idle,
+            health=None if health is None else Address.read(health),
         )
 
     @property

@@ -130,3 +130,26 @@ comment on column howdah.queue.declared is 'What the code of workers said last, 
 -- ── deadlines of what runs ──
 
 create index task_overrun on howdah.task (finish_before) where status = 'running' and late in ('drop', 'park');
+
+-- ── health ──
+
+-- Only what was tried before and waits to be tried again: nothing for the others to write.
+create index task_retried on howdah.task (kind, attempt) where status = 'queued' and attempt > 0;
+create index event_crash on howdah.event (at) where type = 'crash';
+
+create table howdah.alert (
+  task      text not null check (length(task) between 1 and 200),
+  scope     text not null,
+  name      text not null,
+  colour    text not null default 'green' check (colour in ('green', 'yellow', 'red')),
+  told_at   timestamptz,
+  seen      text not null default 'green' check (seen in ('green', 'yellow', 'red')),
+  since     timestamptz not null,
+  looked_at timestamptz,
+  primary key (task, scope, name)
+);
+comment on table howdah.alert is 'What each alert task was told last of the colours of howdah.health. Who looks locks the row of scope all, so that one worker of the fleet tells.';
+comment on column howdah.alert.task is 'The kind of the task that is enqueued when a colour changes.';
+comment on column howdah.alert.colour is 'What it was told.';
+comment on column howdah.alert.seen is 'What the last look saw. It is told when it has been so for long enough.';
+comment on column howdah.alert.looked_at is 'When somebody looked last; only in the row of scope all.';
