@@ -752,3 +752,24 @@ def test_lengths_of_time_in_words(conn: psycopg.Connection) -> None:
 
     for length in (0.02, 0.5, 1, 2.54, 59.9, 59.96, 60, 61, 3599.6, 3600, 3660, 90_000, 86_400):
         assert ask(conn, "select howdah.in_words(%s)", [length]) == in_words(timedelta(seconds=length)), length
+
+
+# ── groups ──
+
+
+def test_a_closed_group(conn: psycopg.Connection, worker: Worker) -> None:
+    conn.execute("select howdah.close_group('API', reason => 'by hand')")
+    found_row = one(conn, "group", "API")
+    assert (found_row.colour, found_row.code) == ("yellow", "closed")
+    assert "as long as nobody opens it" in found_row.reason
+    assert found_row.advice == "Open it: howdah open-group API"
+    conn.execute("select howdah.open_group('API')")
+    assert ("group", "API") not in colours(conn)
+
+
+@pytest.mark.parametrize(("seconds", "colour"), [(60, "green"), (3600, "yellow")])
+def test_a_group_that_a_handler_closed(seconds: int, colour: str, conn: psycopg.Connection, worker: Worker) -> None:
+    conn.execute("select howdah.enqueue('job', groups => '{API}')")
+    (held,) = worker.claim()
+    worker.end(held, to="queued", attempts="unspent", close={"seconds": seconds})
+    assert (one(conn, "group", "API").colour, one(conn, "group", "API").code) == (colour, "closed")
