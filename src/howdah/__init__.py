@@ -11,12 +11,13 @@ if TYPE_CHECKING:
     from howdah.context import Context
     from howdah.enqueue import TaskFunction
     from howdah.errors import HowdahError
+    from howdah.health import Finding, Health
     from howdah.inbox import EOF, Inbox, Misfit
     from howdah.machine import Machine
-    from howdah.outcomes import Again, Cancel, Done, Fail, Join, Sleep, Snooze, Suspend, after, at, join
+    from howdah.outcomes import Again, Cancel, Done, Fail, Join, RateLimited, Sleep, Snooze, Suspend, after, at, join
     from howdah.poller import Poll
+    from howdah.serving import Weight
     from howdah.task import Reason, Task, TaskInfo
-    from howdah.worker.settings import Weight
     from howdah.worker.worker import Worker
 
 __all__ = [
@@ -31,12 +32,15 @@ __all__ = [
     "Context",
     "Done",
     "Fail",
+    "Finding",
+    "Health",
     "HowdahError",
     "Inbox",
     "Join",
     "Machine",
     "Misfit",
     "Poll",
+    "RateLimited",
     "Reason",
     "Retry",
     "Sleep",
@@ -65,12 +69,15 @@ _HOME = {
     "Done": "outcomes",
     "EOF": "inbox",
     "Fail": "outcomes",
+    "Finding": "health",
+    "Health": "health",
     "HowdahError": "errors",
     "Inbox": "inbox",
     "Join": "outcomes",
     "Machine": "machine",
     "Misfit": "inbox",
     "Poll": "poller",
+    "RateLimited": "outcomes",
     "Reason": "task",
     "Retry": "backoff",
     "Sleep": "outcomes",
@@ -79,7 +86,7 @@ _HOME = {
     "Task": "task",
     "TaskFunction": "enqueue",
     "TaskInfo": "task",
-    "Weight": "worker.settings",
+    "Weight": "serving",
     "Worker": "worker.worker",
     "after": "outcomes",
     "at": "outcomes",

@@ -7,38 +7,46 @@ from pathlib import Path
 from typing import Any, Literal, Never, TypeVar, Unpack, overload
 
 from howdah.actor import Actor, RegisterActor
+from howdah.alerts import Alerts
 from howdah.backoff import Backoff
-from howdah.client import Client
-from howdah.decorator import Decorator
+from howdah.config import Config
+from howdah.decorator import BatchDecorator, Decorator
 from howdah.durations import Duration
 from howdah.enqueue import ByName, TaskFunction
 from howdah.errors import InvalidOption, shown
 from howdah.kinds.actor import ActorKind
+from howdah.kinds.batch import WAIT, BatchKind, batches
 from howdah.kinds.function import FunctionKind
 from howdah.kinds.instructions import AppPoller, Instructions, PollerKind
 from howdah.kinds.machine import MachineKind
 from howdah.kinds.registry import Defaults, Executor, OnConflict
 from howdah.kinds.schedule import Schedule, When, kind_of
+from howdah.limits import Limit, QueueRules
 from howdah.machine import Machine
 from howdah.options import Given, KindOptions, Options, check_name, defaults, options
 from howdah.payload import DEFAULT_MAX_BYTES
 from howdah.poller.asking import DELAY, Asking, DelayFunction, LimitFunction, PollFunction
 from howdah.poller.calling import check_function
+from howdah.serving import Queues
 from howdah.task import Task
 from howdah.telemetry import Listener
-from howdah.worker.settings import Queues, Settings
+from howdah.worker.settings import Settings
 from howdah.worker.worker import Worker
 
 T = TypeVar("T")
 
 
-class App(Client):
+class App(Alerts):
     """The tasks of one program. No global state: several apps may live in one process.
 
-    dsn          where the database is: a PostgreSQL URL or conninfo. Without it $HOWDAH_DSN; without that an embedded
-                 PostgreSQL, which keeps its data in `home`
-    home         where the embedded server lives; without it $HOWDAH_HOME, without that `.howdah` in the working folder
+    dsn          where the database is: a PostgreSQL URL or conninfo. Without it $HOWDAH_DSN; without that `dsn` of the
+                 configuration; without that an embedded PostgreSQL, which keeps its data in `home`
+    home         where the embedded server lives; without it as for dsn, and in the end `.howdah` in the working folder
     max_payload  the most bytes a payload or a result may have
+    config       False: heed no configuration but HOWDAH_DSN and HOWDAH_HOME. Else howdah.toml, or [tool.howdah] in
+                 pyproject.toml, and the variables of the environment set what is not given here; see Config
+
+    Raises InvalidOption, also for what is wrong in the configuration.
 
     >>> app = App()
     >>> @app.task(queue="mail", retry=Retry(5, delay="2s"))
@@ -48,11 +56,19 @@ class App(Client):
     """
 
     def __init__(
-        self, dsn: str | None = None, *, home: Path | str | None = None, max_payload: int = DEFAULT_MAX_BYTES
+        self,
+        dsn: str | None = None,
+        *,
+        home: Path | str | None = None,
+        max_payload: int = DEFAULT_MAX_BYTES,
+        config: bool | Config = True,
     ) -> None:
-        super().__init__(dsn, home=home, max_payload=max_payload)
+        super().__init__(dsn, home=home, max_payload=max_payload, config=config)
         self.listeners: list[Listener] = []
-        self.base = Defaults()  # what kinds have that say nothing else
+        self.base = self.config.base()  # what kinds have that say nothing else
+        for name, each in self.config.limits.items():
+            limit = Limit.checked(name, each.get("running"), each.get("rate"), each.get("burst"))
+            self.registry.add_rule(self.registry.limits, limit)
 
     async def __aenter__(self) -> App:
         await self.database()
@@ -68,6 +84,17 @@ class App(Client):
     def __exit__(self, *_: object) -> None:
         self.close_sync()
 
+    @overload
+    def task(
+        self,
+        *misplaced: Never,
+        batch: int,
+        wait: Duration = WAIT,
+        name: str | None = None,
+        executor: Executor | None = None,
+        **said: Unpack[KindOptions],
+    ) -> BatchDecorator: ...
+    @overload
     def task(
         self,
         *misplaced: Never,
@@ -75,7 +102,17 @@ class App(Client):
         executor: Executor | None = None,
         transactional: bool = False,
         **said: Unpack[KindOptions],
-    ) -> Decorator:
+    ) -> Decorator: ...
+    def task(
+        self,
+        *misplaced: Never,
+        batch: int | None = None,
+        wait: Duration | None = None,
+        name: str | None = None,
+        executor: Executor | None = None,
+        transactional: bool = False,
+        **said: Unpack[KindOptions],
+    ) -> Decorator | BatchDecorator:
         """Register a function as a kind of task.
 
         name           its kind; without it the name of the function
@@ -89,7 +126,7 @@ class App(Client):
         group          the groups its tasks belong to, whose limits hold for them (see `limit`): "SES", ["SES",
                        "tenant:{tenant_id}"]; {name} stands for a field of the payload
         cost           how much one start counts against the rates of its groups; 1
-        key            template of its tasks' key, unique among live tasks: "welcome:{user_id}"
+        key            template of its tasks' key, of one task at a time: "welcome:{user_id}"
         unique_for     how long a key stays taken, also when its task has ended: "1h", or "forever"
         on_conflict    what an enqueue does whose key is taken: "return", "raise", "skip", "replace", "merge"
         start_before   how long after its enqueue a task may begin at the latest
@@ -99,6 +136,9 @@ class App(Client):
         executor       "loop" (async functions), "thread" (plain ones), "process" (CPU work, killed on
                        timeout and on cancellation; no ctx.on_commit there)
         transactional  run the handler inside the transaction that ends it, as ctx.connection
+        batch          call the handler once for up to so many tasks: each parameter is a list with a value for each of them,
+                       `list[Context]` has their contexts; it returns a list with a result, outcome or exception for each
+        wait           how long the first of a batch waits for others; "50ms"
 
         Raises InvalidOption that names the option.
         """
@@ -111,6 +151,7 @@ class App(Client):
             raise InvalidOption(f"transactional must be True or False, not {shown(transactional)}")
         chosen = defaults(self.base, **said)
         called = None if name is None else check_name(name, "name")
+        together = batches(batch, wait, transactional=transactional)
 
         def register(function: Callable[..., Any]) -> TaskFunction[..., Any]:
             own = getattr(function, "__name__", "<nameless>")
@@ -118,18 +159,31 @@ class App(Client):
                 raise InvalidOption(f"@app.task() is for functions, not {shown(function)}")
             if called is None and not own.isidentifier():
                 raise InvalidOption(f"{shown(function)} has no name to be known by", hint="Write @app.task(name=…)")
-            kind: FunctionKind[..., Any] = FunctionKind(
-                function,
-                name=called or check_name(own, "name"),
-                defaults=chosen,
-                executor=executor,
-                transactional=transactional,
-                max_payload=self.max_payload,
+            known_as = called or check_name(own, "name")
+            of_kind = self.config.of_kind(known_as, chosen)
+            kind: FunctionKind[..., Any] = (
+                FunctionKind(
+                    function,
+                    name=known_as,
+                    defaults=of_kind,
+                    executor=executor,
+                    transactional=transactional,
+                    max_payload=self.max_payload,
+                )
+                if together is None
+                else BatchKind(
+                    function,
+                    name=known_as,
+                    defaults=of_kind,
+                    together=together,
+                    executor=executor,
+                    max_payload=self.max_payload,
+                )
             )
             self.registry.add(kind)
             return TaskFunction(self, kind)
 
-        return Decorator(register)
+        return Decorator(register) if together is None else BatchDecorator(register)
 
     def machine(
         self,
@@ -151,8 +205,8 @@ class App(Client):
         ...         print("Hello,", self.name)
         >>> await greeter.enqueue(SayHello("you"))         # doctest: +SKIP
         """
-        chosen = defaults(self.base, **said)
-        kind = MachineKind(check_name(name, "name"), defaults=chosen, max_payload=self.max_payload)
+        chosen = self.config.of_kind(check_name(name, "name"), defaults(self.base, **said))
+        kind = MachineKind(name, defaults=chosen, max_payload=self.max_payload)
         self.registry.add(kind)
         return Machine(self, kind)
 
@@ -189,10 +243,11 @@ class App(Client):
         def register(cls: Any) -> Actor[Any]:
             if not isinstance(cls, type):
                 raise InvalidOption(f"@app.actor() is for classes, not {shown(cls)}")
+            kind_name = check_name(cls.__name__ if name is None else name, "name")
             kind = ActorKind(
                 cls,
-                name=check_name(cls.__name__ if name is None else name, "name"),
-                defaults=chosen,
+                name=kind_name,
+                defaults=self.config.of_kind(kind_name, chosen),
                 inbox=inbox,
                 executor=executor,
                 max_payload=self.max_payload,
@@ -201,6 +256,39 @@ class App(Client):
             return Actor(self, kind)
 
         return RegisterActor(register)
+
+    # ── limits ──
+
+    def limit(
+        self, name: str, *, running: int | None = None, rate: str | None = None, burst: float | None = None
+    ) -> None:
+        """Declare the limit of a group: workers say it at their start, and it holds in the whole fleet.
+
+        name     the group, or with a * the rule for every group that matches and has no limit of its own: "tenant:*"
+        running  at most so many of its tasks run at once; 1: one after the other, in order
+        rate     at most so much starts per time: "100/min", "5/s", "20/30s"; a task counts its `cost`
+        burst    so much of it at once, after a rest; without it what the rate gives in a second, at least 1
+
+        What operators set with `set_limit` stays until this says something else than before. Raises InvalidOption.
+
+        >>> app.limit("SES", running=10, rate="100/min")         # doctest: +SKIP
+        """
+        said = Limit.checked(name, running, rate, burst)
+        if name not in self.config.limits:  # which are the operator's
+            self.registry.add_rule(self.registry.limits, said)
+
+    def queue(
+        self, name: str, *, running: int | None = None, fair: bool = False, ageing: Duration | None = None
+    ) -> None:
+        """Declare how a queue is worked, as `limit` does of groups.
+
+        running  at most so many of its tasks run at once, in the whole fleet
+        fair     its groups take turns within a priority; else the oldest task is first
+        ageing   a task counts one priority higher for each such time that it has waited, so that none waits for ever
+
+        Raises InvalidOption.
+        """
+        self.registry.add_rule(self.registry.queues, QueueRules.checked(name, running, fair, ageing))
 
     # ── sources ──
 
@@ -326,36 +414,41 @@ class App(Client):
         self,
         *,
         queues: Queues = None,
-        concurrency: int = 100,
+        concurrency: int | None = None,
         processes: int | None = None,
-        lease: Duration = "30s",
-        poll: Duration = "5s",
-        listen: bool = True,
-        grace: Duration = "30s",
+        lease: Duration | None = None,
+        poll: Duration | None = None,
+        listen: bool | None = None,
+        grace: Duration | None = None,
         until_idle: bool = False,
+        health: str | None = None,
     ) -> Worker:
         """A worker for the handlers of this app. `async with app.worker():` runs it beside your own code.
 
-        queues       None: every queue. A list: these, sharing `concurrency`. A mapping: {"mail": 10} is at most 10 at
-                     once; {"mail": Weight(3), "default": Weight(1)} shares `concurrency` three to one
-        concurrency  the most tasks at once, over all queues
-        processes    processes for handlers with executor="process"; without it one per core
-        lease        how long the worker's tasks stay its own without a heartbeat; it renews every third of it
-        poll         how long it sleeps at most between two looks
+        queues       a list: these, sharing `concurrency`. A mapping: {"mail": 10} is at most 10 at once;
+                     {"mail": Weight(3), "default": Weight(1)} shares `concurrency` three to one. Without it every queue
+        concurrency  the most tasks at once, over all queues; 100
+        processes    processes for handlers with executor="process"; one per core
+        lease        how long the worker's tasks stay its own without a heartbeat; it renews every third of it; "30s"
+        poll         how long it sleeps at most between two looks; "5s"
         listen       wake by LISTEN; without it only by polling
-        grace        how long running tasks may go on when the worker is told to stop; then they are handed back
+        grace        how long running tasks may go on when the worker is told to stop; then they are handed back; "30s"
         until_idle   end when nothing is due and nothing runs
+        health       HOST:PORT to answer /livez, /readyz and /health on, by HTTP; ":8321" is on this machine only
 
-        Embedded in another program it installs no signal handlers. Raises InvalidOption that names the option.
+        What is not given is as configured. Embedded in another program it installs no signal handlers. Raises
+        InvalidOption that names the option.
         """
+        config = self.config
         settings = Settings.checked(
-            queues=queues,
-            concurrency=concurrency,
-            processes=processes,
-            lease=lease,
-            poll=poll,
-            listen=listen,
-            grace=grace,
+            queues=config.queues if queues is None else queues,
+            concurrency=config.concurrency if concurrency is None else concurrency,
+            processes=config.process_slots if processes is None else processes,
+            lease=config.lease if lease is None else lease,
+            poll=config.poll if poll is None else poll,
+            listen=config.listen if listen is None else listen,
+            grace=config.grace if grace is None else grace,
             until_idle=until_idle,
+            health=health,
         )
         return Worker(self.installation, self.registry, settings, self.listeners)

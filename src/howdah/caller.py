@@ -12,6 +12,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import DictRow
 
 from howdah.calls import Call, NewTask
+from howdah.config import Config
 from howdah.db import borrowed
 from howdah.db.pool import Database
 from howdah.errors import InvalidOption, shown
@@ -27,13 +28,23 @@ class Caller:
     """The database of one program: how it is reached, and the kinds that are known here."""
 
     def __init__(
-        self, dsn: str | None = None, *, home: Path | str | None = None, max_payload: int = DEFAULT_MAX_BYTES
+        self,
+        dsn: str | None = None,
+        *,
+        home: Path | str | None = None,
+        max_payload: int = DEFAULT_MAX_BYTES,
+        config: bool | Config = True,
     ) -> None:
         if isinstance(max_payload, bool) or not isinstance(max_payload, int) or max_payload < 2:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidOption(
                 f"max_payload must be a whole number of bytes, not {shown(max_payload)}", hint="Write 1024 * 1024"
             )
-        self.installation = Installation(dsn, home=home)
+        if not isinstance(config, (bool, Config)):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidOption(f"config must be True, False or a Config, not {shown(config)}")
+        self.config = (Config.read() if config else Config()) if isinstance(config, bool) else config
+        self.installation = Installation(
+            self.config.dsn if dsn is None else dsn, home=self.config.home if home is None else home
+        )
         self.registry = Registry()
         self.max_payload = max_payload
         self.waiters: dict[asyncio.AbstractEventLoop, Waiter] = {}

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, Unpack
 from uuid import UUID
 
 from howdah import calls
 from howdah.carry import Carry
-from howdah.durations import Duration
-from howdah.errors import HowdahError
+from howdah.doctor import Doctor
 from howdah.filters import Filter, check_id, checked
+from howdah.groups import Groups
+from howdah.health import Health
+from howdah.keys import ByKey
 from howdah.kinds.actor import ActorKind
 from howdah.kinds.schedule import Schedule, When
 from howdah.payload import encode_message
 from howdah.repair import Repair
-from howdah.results import Waiter, wait_sync
-from howdah.task import Reason, TaskInfo, only
+from howdah.task import TaskInfo
 
 
-class Client(Repair, Carry):
+class Client(Repair, Carry, Doctor, Groups, ByKey):
     """Enqueue, look and repair, with no worker machinery. An App is a Client with handlers.
 
     Every verb has its twin in `_sync`. On a running event loop, as in a notebook, the twins work and block the loop for
@@ -27,22 +27,6 @@ class Client(Repair, Carry):
     """
 
     # ── one task ──
-
-    async def cancel(
-        self, task_id: int, reason: str | None = None, *, cascade: bool = True, connection: Any = None
-    ) -> str:
-        """Cancel a task: "cancelled" if it waited, "running" if it runs and was asked to stop.
-
-        With `cascade` what it spawned is cancelled too, and what that spawned. A running task ends as cancelled unless it
-        succeeds first. Raises TaskNotFound, WrongStatus if it has ended.
-        """
-        return await self.run(calls.cancel(check_id(task_id), reason, cascade=cascade), connection)
-
-    def cancel_sync(
-        self, task_id: int, reason: str | None = None, *, cascade: bool = True, connection: Any = None
-    ) -> str:
-        """As `cancel`, blocking."""
-        return self.run_sync(calls.cancel(check_id(task_id), reason, cascade=cascade), connection)
 
     async def send(self, task_id: int, message: Any, *, kind: str | None = None, connection: Any = None) -> int:
         """Put a message into the inbox of an actor, in your transaction with `connection=`; returns the message's id.
@@ -62,33 +46,6 @@ class Client(Repair, Carry):
             return handler.encode_message(message)
         return encode_message(message, max_bytes=self.max_payload)
 
-    async def retry(self, task_id: int, *, connection: Any = None) -> str:
-        """Go on with a parked task from its step ("resumed"), or make a waiting one due ("due now").
-
-        Raises TaskNotFound, WrongStatus if it runs or has ended.
-        """
-        return await self.run(calls.retry(check_id(task_id)), connection)
-
-    def retry_sync(self, task_id: int, *, connection: Any = None) -> str:
-        """As `retry`, blocking."""
-        return self.run_sync(calls.retry(check_id(task_id)), connection)
-
-    async def why(self, task_id: int) -> list[Reason]:
-        """Why a task is not running: one Reason per cause. Raises TaskNotFound."""
-        return [Reason(**row) for row in await self.run(calls.why(check_id(task_id)))]
-
-    def why_sync(self, task_id: int) -> list[Reason]:
-        """As `why`, blocking."""
-        return [Reason(**row) for row in self.run_sync(calls.why(check_id(task_id)))]
-
-    async def show(self, task_id: int) -> TaskInfo:
-        """One task as it is now, live or ended. Raises TaskNotFound."""
-        return only(task_id, await self.run(calls.find({"ids": [check_id(task_id)]})))
-
-    def show_sync(self, task_id: int) -> TaskInfo:
-        """As `show`, blocking."""
-        return only(task_id, self.run_sync(calls.find({"ids": [check_id(task_id)]})))
-
     async def history(self, task_id: int) -> list[dict[str, Any]]:
         """What happened to a task: retries, failures, crashes, timeouts, operator actions, oldest first."""
         return await self.run(calls.history(check_id(task_id)))
@@ -104,26 +61,6 @@ class Client(Repair, Carry):
     def inbox_sync(self, task_id: int, *, limit: int = 100) -> list[dict[str, Any]]:
         """As `inbox`, blocking."""
         return self.run_sync(calls.inbox(check_id(task_id), limit))
-
-    async def result(self, task_id: int, *, timeout: Duration | None = None, kind: str | None = None) -> Any:
-        """Wait for a task to end; see Task.result."""
-        loop = asyncio.get_running_loop()
-        waiter = self.waiters.get(loop)
-        if waiter is None:
-            for over in [known for known in list(self.waiters) if known.is_closed()]:
-                self.waiters.pop(over, None)
-            waiter = self.waiters[loop] = Waiter(self.run)
-        return self._read_result(await waiter.wait(check_id(task_id), timeout), kind)
-
-    def result_sync(self, task_id: int, *, timeout: Duration | None = None, kind: str | None = None) -> Any:
-        """As `result`, blocking. Refused on a running event loop: what it waits for may have to run on that loop."""
-        if asyncio._get_running_loop() is not None:  # pyright: ignore[reportPrivateUsage]
-            raise HowdahError("result_sync would block the running event loop", hint="Write: await task.result()")
-        return self._read_result(wait_sync(self.run_sync, check_id(task_id), timeout), kind)
-
-    def _read_result(self, value: Any, kind: str | None) -> Any:
-        handler = self.registry.find(kind) if kind is not None else None
-        return value if handler is None else handler.read_result(value)
 
     # ── schedules ──
 
@@ -249,6 +186,18 @@ class Client(Repair, Carry):
     def workers_sync(self) -> list[dict[str, Any]]:
         """As `workers`, blocking."""
         return self.run_sync(calls.workers())
+
+    async def health(self) -> Health:
+        """How everything is: `health.colour`, and a Finding for each thing that is wrong and each that is well, worst first.
+
+        >>> (await app.health()).colour                    # doctest: +SKIP
+        'green'
+        """
+        return Health.of(await self.run(calls.health()))
+
+    def health_sync(self) -> Health:
+        """As `health`, blocking."""
+        return Health.of(self.run_sync(calls.health()))
 
     async def stop_workers(self, worker: UUID | None = None) -> int:
         """Ask all workers, or one, to finish what they run and exit. Returns how many were asked."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
 from typing import Any, Protocol
@@ -11,6 +12,7 @@ from typing import Any, Protocol
 import msgspec
 from psycopg import AsyncConnection
 
+from howdah.durations import moment_in
 from howdah.errors import HowdahError, InvalidOption, shown
 from howdah.inbox import EOF, Mail
 from howdah.outcomes import CommitHook, Effects
@@ -18,7 +20,10 @@ from howdah.payload import DEFAULT_MAX_BYTES, encode_message
 
 
 class ClaimedTask(msgspec.Struct, array_like=True, frozen=True):
-    """A task as the claim brings it, in the order of the SQL function's array."""
+    """A task as the claim brings it, in the order of the SQL function's array.
+
+    `time_left`: seconds until it is to have ended; `late`: what becomes of it then.
+    """
 
     id: int
     epoch: int
@@ -32,6 +37,8 @@ class ClaimedTask(msgspec.Struct, array_like=True, frozen=True):
     payload: msgspec.Raw
     parent: int | None = None
     tick: datetime | None = None
+    time_left: float | None = None
+    late: str | None = None
 
 
 class Progress(msgspec.Struct, omit_defaults=True):
@@ -77,6 +84,11 @@ class Context:
         offspring: Offspring | None = None,
     ) -> None:
         self._task = task
+        self._until: float | None = None
+        self._deadline: datetime | None = None
+        if task.time_left is not None:
+            self._until = time.monotonic() + task.time_left
+            self._deadline = moment_in(task.time_left)
         self.mail = mail
         self._offspring = offspring
         self._children: list[EOF] | None = None
@@ -134,6 +146,14 @@ class Context:
     def tick(self) -> datetime | None:
         """The time of its schedule that it was fired for; None for a task that no schedule fired."""
         return self._task.tick
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When the task is to have ended (finish_before), by the clock of this machine; None if it has no such time.
+
+        This attempt is stopped then, unless late="run".
+        """
+        return self._deadline
 
     @property
     def idempotency_key(self) -> str:
@@ -224,7 +244,7 @@ class Context:
         """Put a task in its queue when this attempt commits, or not at all; returns its id.
 
         As `spawn`, but it is nobody's child: its end is told to nobody. With `using(key=…, on_conflict="skip")` it is not
-        written if a live task holds the key then; its id is that of no task in this case.
+        written if the key is taken then; its id is that of no task in this case. Nor can it replace or merge one.
         """
         offspring = self._may_have_effects("enqueue")
         return await self.effect(offspring.beside(kind, args, kwargs))
@@ -299,6 +319,15 @@ class Context:
         if self._call is None:
             return await function(**arguments)
         return await self._call(function, arguments)
+
+    @property
+    def time_left(self) -> float | None:
+        """Seconds until the deadline, or since: then it is below 0."""
+        return None if self._until is None else self._until - time.monotonic()
+
+    def as_it_is_now(self) -> ClaimedTask:
+        """The task for who goes on with it: with the time that is left."""
+        return self._task if self._until is None else msgspec.structs.replace(self._task, time_left=self.time_left)
 
     def forget_effects(self) -> None:
         """Neither children nor messages nor hooks."""

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+import sys
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, TypeVarTuple, Unpack, overload
 
 from howdah.context import Context
 from howdah.enqueue import TaskFunction
 from howdah.outcomes import Again, Cancel, Fail, Join, RetryAfter, Snooze
+
+if sys.version_info >= (3, 13):
+    from typing import TypeVar as TypeVarWithDefault
+else:
+    from typing_extensions import TypeVar as TypeVarWithDefault  # psycopg brings it
 
 if TYPE_CHECKING:
     from howdah.enqueue import ContextLast
@@ -16,6 +22,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 Ts = TypeVarTuple("Ts")
+A = TypeVar("A")
+B = TypeVar("B")
+R_each = TypeVarWithDefault("R_each", default=None)
 
 # What a handler may return instead of a result. It is no part of the type of `await task.result()`.
 Ends = Again | Join | Snooze | RetryAfter | Fail | Cancel
@@ -74,5 +83,73 @@ class Decorator:
     def __call__(self, function: _ContextByKeyword[R | Ends]) -> TaskFunction[..., R, Callable[..., R]]: ...
     @overload
     def __call__(self, function: Callable[P, R | Ends]) -> TaskFunction[P, R, Callable[P, R]]: ...
+    def __call__(self, function: Callable[..., Any]) -> Any:
+        return self._register(function)
+
+
+# What a handler of a batch returns: for each task a result, an outcome or an exception, or None for all.
+Each = Sequence[R_each | Ends | Exception] | None
+Contexts = list[Context]
+
+
+class BatchDecorator:
+    """What `@app.task(batch=…)` returns; its overloads make a task of one item of a handler of lists.
+
+    They know one list or two, with the contexts first or last. Callers pass by position.
+    """
+
+    def __init__(self, register: Callable[[Callable[..., Any]], Any]) -> None:
+        self._register = register
+
+    @overload
+    def __call__(
+        self, function: Callable[[Contexts, list[A]], Later[Each[R_each]]]
+    ) -> TaskFunction[[A], R_each, Callable[[Contexts, list[A]], Later[Each[R_each]]]]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[list[A], Contexts], Later[Each[R_each]]]
+    ) -> TaskFunction[[A], R_each, Callable[[list[A], Contexts], Later[Each[R_each]]]]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[Contexts, list[A], list[B]], Later[Each[R_each]]]
+    ) -> TaskFunction[[A, B], R_each, Callable[[Contexts, list[A], list[B]], Later[Each[R_each]]]]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[list[A], list[B], Contexts], Later[Each[R_each]]]
+    ) -> TaskFunction[[A, B], R_each, Callable[[list[A], list[B], Contexts], Later[Each[R_each]]]]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[list[A]], Later[Each[R_each]]]
+    ) -> TaskFunction[[A], R_each, Callable[[list[A]], Later[Each[R_each]]]]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[list[A], list[B]], Later[Each[R_each]]]
+    ) -> TaskFunction[[A, B], R_each, Callable[[list[A], list[B]], Later[Each[R_each]]]]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[Contexts, list[A]], Each[R_each]]
+    ) -> TaskFunction[[A], R_each, Callable[[Contexts, list[A]], Each[R_each]]]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[list[A], Contexts], Each[R_each]]
+    ) -> TaskFunction[[A], R_each, Callable[[list[A], Contexts], Each[R_each]]]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[Contexts, list[A], list[B]], Each[R_each]]
+    ) -> TaskFunction[[A, B], R_each, Callable[[Contexts, list[A], list[B]], Each[R_each]]]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[list[A], list[B], Contexts], Each[R_each]]
+    ) -> TaskFunction[[A, B], R_each, Callable[[list[A], list[B], Contexts], Each[R_each]]]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[list[A]], Each[R_each]]
+    ) -> TaskFunction[[A], R_each, Callable[[list[A]], Each[R_each]]]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[list[A], list[B]], Each[R_each]]
+    ) -> TaskFunction[[A, B], R_each, Callable[[list[A], list[B]], Each[R_each]]]: ...
+    @overload
+    def __call__(self, function: Callable[..., Any]) -> TaskFunction[..., Any]: ...
     def __call__(self, function: Callable[..., Any]) -> Any:
         return self._register(function)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from howdah.errors import InvalidOption, shown
@@ -56,6 +56,14 @@ def moment(value: Any, name: str) -> datetime:
             f"{name} must be a datetime with a time zone, not {what}", hint="Write datetime.now(UTC) + …, or use delay="
         )
     return value
+
+
+def moment_in(seconds: float) -> datetime:
+    """The time so many seconds from now, by the clock of this machine; the last there is if it is beyond."""
+    try:
+        return datetime.now(UTC) + timedelta(seconds=seconds)
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC)
 
 
 def _parse(text: str, name: str) -> timedelta:

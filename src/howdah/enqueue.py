@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import (
     TYPE_CHECKING,
@@ -25,11 +26,12 @@ import msgspec
 from howdah import calls
 from howdah.calls import Call, NewTask
 from howdah.errors import InvalidOption, InvalidPayload, UnknownKind, shown
-from howdah.kinds.registry import Beginning, Kind, OnConflict
+from howdah.kinds.registry import Beginning, Defaults, Kind, OnConflict
+from howdah.many import Batch, begun_many
 from howdah.options import Given, Options, check_name, options
 from howdah.payload import plain_json
 from howdah.task import Task
-from howdah.templates import filled, filled_groups
+from howdah.templates import filled, filled_groups, has_fields
 
 if sys.version_info >= (3, 13):
     from typing import TypeVar
@@ -51,12 +53,23 @@ C = TypeVar("C")
 Item = tuple[Any, ...] | Mapping[str, Any]
 
 
-def new_task(kind: str, beginning: Beginning, chosen: Options) -> NewTask:
-    """The task as its handler's code begins it. Raises InvalidOption, InvalidPayload."""
+def new_task(kind: str, beginning: Beginning, chosen: Options, *, many: bool = False) -> NewTask:
+    """The task as its handler's code begins it; of many without the names that differ. Raises InvalidOption, InvalidPayload."""
     if chosen.step not in (None, beginning.step):
         begins = "has no steps" if beginning.step is None else f"begins at {beginning.step}"
         raise InvalidOption(f"{kind}: step={chosen.step!r:.80} was given, and it {begins}", hint="Leave step out")
     defaults = beginning.defaults
+    if chosen.unique_for is not None and chosen.key is None and defaults.key is None:
+        raise InvalidOption(
+            f"{kind}: unique_for was given, and there is no key", hint='Give one: key="welcome:{user_id}"'
+        )
+    start_before = _first(chosen.start_before, defaults.start_before)
+    finish_before = _first(chosen.finish_before, defaults.finish_before)
+    in_a_hurry = (start_before, finish_before) != (None, None)
+    if chosen.late is not None and not in_a_hurry:
+        raise InvalidOption(
+            f"{kind}: late was given, and no deadline", hint="Give start_before or finish_before as well"
+        )
     filled_in = Options(
         delay=chosen.delay if chosen.delay is not None or chosen.at is not None else defaults.delay,
         at=chosen.at,
@@ -68,11 +81,15 @@ def new_task(kind: str, beginning: Beginning, chosen: Options) -> NewTask:
         group=_first(chosen.group, defaults.groups),
         cost=_first(chosen.cost, defaults.cost),
         unique_for=_first(chosen.unique_for, defaults.unique_for),
-        start_before=_first(chosen.start_before, defaults.start_before),
-        finish_before=_first(chosen.finish_before, defaults.finish_before),
-        late=_first(chosen.late, defaults.late),
+        start_before=start_before,
+        finish_before=finish_before,
+        late=_first(chosen.late, defaults.late) if in_a_hurry else None,
     )
-    return _written(kind, beginning.payload, filled_in)
+    if many:
+        each = any(map(has_fields, filled_in.group or ()))
+        filled_in = replace(filled_in, key=None, group=() if each else filled_in.group)
+    timed = chosen.delay is not None or chosen.at is not None
+    return _written(kind, beginning.payload, filled_in, timed=timed)
 
 
 def unknown_task(kind: str, payload: str, chosen: Options) -> NewTask:
@@ -80,11 +97,21 @@ def unknown_task(kind: str, payload: str, chosen: Options) -> NewTask:
     return _written(kind, payload, chosen)
 
 
+def templates_of(chosen: Options, defaults: Defaults) -> tuple[str | None, tuple[str, ...]]:
+    """Of what the keys and the groups of many tasks are made. Raises InvalidOption for a key that is for one task."""
+    if chosen.key is not None and not has_fields(chosen.key):
+        raise InvalidOption(
+            f"key cannot be given to enqueue_many without a field in it: {shown(chosen.key)} is for one task",
+            hint='Name a field: key="welcome:{user_id}"',
+        )
+    return _first(chosen.key, defaults.key), _first(chosen.group, defaults.groups)
+
+
 def _first(chosen: Any, default: Any) -> Any:
     return default if chosen is None else chosen
 
 
-def _written(kind: str, payload: str, chosen: Options) -> NewTask:
+def _written(kind: str, payload: str, chosen: Options, *, timed: bool = True) -> NewTask:
     ends = chosen.start_before, chosen.finish_before
     moments = [each if isinstance(each, datetime) else None for each in ends]
     lengths = [each if isinstance(each, timedelta) else None for each in ends]
@@ -104,34 +131,10 @@ def _written(kind: str, payload: str, chosen: Options) -> NewTask:
         finish_before=moments[1],
         start_within=lengths[0],
         finish_within=lengths[1],
-        late=chosen.late if ends != (None, None) else None,
+        late=chosen.late,
         unique_for=chosen.unique_for,
+        timed=timed,
     )
-
-
-def begun_many(kind: Kind, items: Iterable[Any]) -> tuple[Beginning | None, list[str]]:
-    """What enqueue_many was given, checked: how all of them begin, and their payloads.
-
-    Raises InvalidPayload that says which item.
-    """
-    first: Beginning | None = None
-    payloads: list[str] = []
-    for number, item in enumerate(items):
-        try:
-            if isinstance(item, Mapping):
-                beginning = kind.begin((), cast("Mapping[str, Any]", item))
-            elif isinstance(item, tuple):
-                beginning = kind.begin(cast("tuple[Any, ...]", item), {})
-            else:
-                raise InvalidPayload(f"{kind.name}: an item is a tuple or a mapping of arguments, not {item!r:.80}")
-            first = first or beginning
-            if beginning.step != first.step:
-                fault = f"{beginning.step} after {first.step}: many are enqueued at one step"
-                raise InvalidPayload(f"{kind.name}: {fault}", hint="Enqueue those of each step by themselves")
-        except InvalidPayload as error:
-            raise InvalidPayload(f"item {number}: {error.message}", hint=error.hint) from error
-        payloads.append(beginning.payload)
-    return first, payloads
 
 
 class Bound(Generic[P, R, E]):
@@ -154,19 +157,31 @@ class Bound(Generic[P, R, E]):
         return self._task(self._client.run_sync(self._call(args, kwargs), self._chosen.connection))
 
     async def enqueue_many(self, items: Iterable[Item]) -> list[Task[R]]:
-        """Put many tasks in their queue, with COPY: all of them or, if one does not fit, none.
+        """Put many tasks in their queue: all of them or, if one does not fit, none. With COPY, unless they have keys.
 
-        Each item is a tuple of positional arguments or a mapping of named ones. Raises InvalidPayload that names the
-        item, InvalidOption with `key`.
+        Each item is a tuple of positional arguments or a mapping of named ones. `key` names fields of them:
+        using(key="welcome:{user_id}"). The list has a task for each item, in order; where a key is taken, be it by another
+        item, that is the task which holds it. With on_conflict="skip" such items are left out; with "raise" none is written.
+        Raises InvalidPayload that names the item, InvalidOption for a key without a field, KeyConflict.
         """
-        new, payloads = self._many(items)
-        ids = [] if new is None else await self._client.copy(new, payloads, self._chosen.connection)
+        batch = self._batch(items)
+        if batch is None:
+            return []
+        if (call := batch.call()) is not None:
+            ids = batch.ids(await self._client.run(call, self._chosen.connection))
+        else:
+            ids = await self._client.copy(batch.new, batch.payloads, self._chosen.connection)
         return [Task(self._client, task_id, self._kind.name) for task_id in ids]
 
     def enqueue_many_sync(self, items: Iterable[Item]) -> list[Task[R]]:
         """As `enqueue_many`, blocking."""
-        new, payloads = self._many(items)
-        ids = [] if new is None else self._client.copy_sync(new, payloads, self._chosen.connection)
+        batch = self._batch(items)
+        if batch is None:
+            return []
+        if (call := batch.call()) is not None:
+            ids = batch.ids(self._client.run_sync(call, self._chosen.connection))
+        else:
+            ids = self._client.copy_sync(batch.new, batch.payloads, self._chosen.connection)
         return [Task(self._client, task_id, self._kind.name) for task_id in ids]
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call[int | None]:
@@ -174,17 +189,12 @@ class Bound(Generic[P, R, E]):
             new_task(self._kind.name, self._kind.begin(args, kwargs), self._chosen), defaults_known=True
         )
 
-    def _many(self, items: Iterable[Any]) -> tuple[NewTask | None, list[str]]:
-        if self._chosen.key is not None:
-            raise InvalidOption(
-                "key cannot be given to enqueue_many: a key is for one task", hint="Enqueue them one by one"
-            )
-        if not isinstance(items, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidPayload(
-                f"{self._kind.name}: enqueue_many takes many tuples or mappings of arguments, not {shown(items)}"
-            )
+    def _batch(self, items: Iterable[Any]) -> Batch | None:
         first, payloads = begun_many(self._kind, items)
-        return None if first is None else new_task(self._kind.name, first, self._chosen), payloads
+        if first is None:
+            return None
+        new = new_task(self._kind.name, first, self._chosen, many=True)
+        return Batch(new, payloads, *templates_of(self._chosen, first.defaults))
 
     def newborn(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, child: bool = True) -> dict[str, Any]:
         """A task as `howdah.spawn` takes it, all but its id. Raises InvalidPayload."""
@@ -211,9 +221,11 @@ def spawned(
         )
     if chosen.connection is not None:
         raise InvalidOption("ctx.enqueue writes in the transaction of the attempt", hint="Leave connection= out")
-    if chosen.on_conflict in ("replace", "merge"):
+    # What the kind says counts here as well, if its code is known.
+    wanted = task.on_conflict if known and not child else chosen.on_conflict
+    if wanted in ("replace", "merge") and task.key is not None:
         raise InvalidOption(
-            f"ctx.enqueue does not {chosen.on_conflict} a task",
+            f"ctx.enqueue does not {wanted} a task",
             hint='Write on_conflict="skip" or "raise", or use app.enqueue',
         )
     row: dict[str, Any] = {"kind": task.kind, "payload": msgspec.Raw(task.payload.encode())}
@@ -225,7 +237,8 @@ def spawned(
         ("delay", None if task.delay is None else task.delay.total_seconds()),
         ("run_at", task.run_at),
         ("message", message and msgspec.Raw(message.encode())),
-        ("on_conflict", None if child or chosen.on_conflict == "raise" else "skip"),
+        ("on_conflict", None if child or wanted == "raise" else "skip"),
+        ("unique_for", None if task.unique_for is None else task.unique_for.total_seconds()),
         ("known", known or None),
         ("groups", task.groups),
         ("cost", task.cost),
@@ -279,9 +292,15 @@ class TaskFunction(Bound[P, R, Task[R]], Generic[P, R, F]):
         queue        another queue
         priority     higher first
         step         by name, where a state machine begins
-        key          unique among live tasks; a second enqueue with the same key …
-        on_conflict  … returns that task ("return"), raises KeyConflict ("raise"), returns None ("skip"), or gives that
-                     task the new payload and time ("replace")
+        key          of one task at a time; {name} stands for an argument. A second enqueue with the same key …
+        on_conflict  … returns that task ("return"), raises KeyConflict ("raise"), returns None ("skip"), gives that task
+                     the new payload, time and options if it does not run ("replace"), or adds the new fields to its
+                     payload, and lists to its lists ("merge"), which keeps its time unless delay or at is given
+        unique_for   how long the key stays taken, also when its task has ended: "1h", or "forever"; without it as long as
+                     the task is live
+        start_before   when it must have begun, and …
+        finish_before  … ended: a length of time from now, or a datetime with a time zone
+        late         what becomes of it otherwise: "drop" it, "park" it, "run" it all the same
         connection   your own connection, of psycopg, asyncpg, SQLAlchemy or Django: the task is part of your transaction,
                      which an error here leaves to be rolled back, as any error of SQL does
 

@@ -49,7 +49,10 @@ class QueueClosed(HowdahError):
 
 
 class KeyConflict(HowdahError):
-    """A live task holds this key already. `task_id` is that task's id."""
+    """A task holds this key already: a live one, or one that has ended and keeps it for a time. `task_id` is its id.
+
+    It is None where two tasks of one enqueue_many have the same key: neither was written.
+    """
 
     def __init__(self, message: str, *, hint: str | None = None, task_id: int | None = None) -> None:
         super().__init__(message, hint=hint)

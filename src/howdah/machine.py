@@ -39,9 +39,9 @@ class BoundMachine(Bound[[Runs], Any, E], Generic[E]):
     """A machine with options, ready to enqueue."""
 
     async def enqueue_many(self, items: Iterable[Runs]) -> list[Task[Any]]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Put many tasks in their queue, with COPY: all or none. The items are steps of one class.
+        """Put many tasks in their queue: all or none. The items are steps of one class; see TaskFunction.enqueue_many.
 
-        Raises InvalidPayload that names the item.
+        Raises InvalidPayload that names the item, InvalidOption, KeyConflict.
         """
         return await super().enqueue_many(_each(items))
 

@@ -24,7 +24,7 @@ OLDEST_SERVER = 14
 # Whoever waits for a table lock blocks all who come after it: the traffic stands still no longer than this.
 LOCK_TIMEOUT = "2s"
 # Views first: functions return their rows. Bodies are not checked while installing, so no other order matters.
-_REPLACED = ("views", "functions", "worker", "triggers")
+_REPLACED = ("views", "functions", "worker", "health", "doctor", "triggers")
 
 
 @dataclass(frozen=True)

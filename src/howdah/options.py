@@ -275,3 +275,6 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "warn": lambda value: thresholds(value, "warn"),
     "alarm": lambda value: thresholds(value, "alarm"),
 }
+
+# What a kind says of its tasks, and the configuration too.
+KIND_OPTIONS = tuple(_CHECKS)

@@ -64,6 +64,22 @@ class RetryAfter(Outcome):
         return self.reason or f"retry after {in_words(self.delay)}"
 
 
+class RateLimited(Outcome):
+    """The other side wants no more for now: close the group for everybody until `retry_after` has passed. Spends no attempt.
+
+    The task keeps its place in line. `group` names the group; without it those of its groups that have a rate are meant,
+    and if none has, all of them. A task without groups is run again after `retry_after`.
+
+    >>> raise RateLimited(retry_after="30s", reason="429")             # doctest: +SKIP
+    """
+
+    def __init__(self, retry_after: Duration, *, group: str | None = None, reason: str | None = None) -> None:
+        super().__init__(retry_after)
+        self.retry_after = duration(retry_after, "retry_after")
+        self.group = group
+        self.reason = reason
+
+
 class Fail(Outcome):
     """This task cannot succeed as it is: park it as failed now, whatever retries are left."""
 
@@ -190,7 +206,7 @@ class Transition:
     last child, or after `delay` or at `run_at` if one is given. `consumed` are the messages that were read for good,
     `inbox_seq` what the row's was when they were read.
     `attempts` says what becomes of the counter: kept (spent), given back, or back to 0 for a new step.
-    `event` and `details` go to `howdah.event`. `effects` commit with it.
+    `event` and `details` go to `howdah.event`. `effects` commit with it. `close` says which group starts nothing for how long.
     """
 
     to: Target
@@ -210,6 +226,7 @@ class Transition:
     event: str | None = None
     details: dict[str, Any] | None = None
     effects: Effects | None = None
+    close: dict[str, Any] | None = None
 
     @property
     def at_once(self) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -54,13 +56,65 @@ class Template:
         )
 
 
+class Exactly(str):
+    """A key that is no template, whatever braces it has: it was made of somebody's data."""
+
+    __slots__ = ()
+
+
 def filled(template: str | None, payload: str, what: str) -> str | None:
     """A template with the fields of a payload, which is JSON text. Raises InvalidPayload, InvalidOption."""
-    if template is None or "{" not in template:
-        return template
+    if template is None:
+        return None
+    if isinstance(template, Exactly) or not has_fields(template):
+        return str(template)
     return Template(template, what).filled(msgspec.json.decode(payload))
 
 
 def filled_groups(templates: tuple[str, ...], payload: str) -> list[str] | None:
     """The groups of a task, sorted; None for none. Raises InvalidPayload."""
     return sorted({str(filled(template, payload, "group")) for template in templates}) or None
+
+
+def has_fields(template: str) -> bool:
+    """Whether it is another name for each payload."""
+    return not isinstance(template, Exactly) and "{" in template
+
+
+class Filling:
+    """The names of many tasks of one kind: their key, and their groups."""
+
+    def __init__(self, key: str | None, groups: Iterable[str]) -> None:
+        self._key = None if key is None else Template(key, "key") if has_fields(key) else str(key)
+        self._groups = [Template(group, "group") if has_fields(group) else group for group in groups]
+        self.differs = any(isinstance(name, Template) for name in (self._key, *self._groups))
+
+    def names(self, payload: str) -> tuple[str | None, list[str] | None]:
+        """The key and the groups of the task with this payload, which is JSON text. Raises InvalidPayload."""
+        fields: dict[str, Any] = msgspec.json.decode(payload) if self.differs else {}
+        key, *groups = (
+            name.filled(fields) if isinstance(name, Template) else name for name in (self._key, *self._groups)
+        )
+        return key, sorted({group for group in groups if group is not None}) or None
+
+
+def fields_of(key: str | None, groups: Iterable[str]) -> list[tuple[str, str, str]]:
+    """What these templates are made of: each field, with what its template is and says."""
+    templates = [("key", key)] * (key is not None) + [("group", group) for group in groups]
+    return [(field, what, text or "") for what, text in templates for field in Template(text or "", what).fields]
+
+
+def check_fields(name: str, key: str | None, groups: Iterable[str], fields: frozenset[str] | None) -> None:
+    """The fields that the templates of a kind name must be there. `fields` None: there may be any.
+
+    Raises InvalidOption that names the template and the field.
+    """
+    for field, what, template in fields_of(key, groups):
+        if fields is None or field in fields:
+            continue
+        close = difflib.get_close_matches(field, fields, n=1)
+        known = ", ".join(sorted(fields)) or "none"
+        raise InvalidOption(
+            f"{name}: its {what} {shown(template)} is made of {field}, and it has no such field",
+            hint=f"Did you mean {{{close[0]}}}?" if close else f"Its fields: {known}",
+        )

@@ -10,9 +10,8 @@ import pytest
 from howdah.cli.look import progress_words
 from howdah.cli.options import target
 from howdah.cli.output import ago, escaped, flat, plain, to_json
-from howdah.cli.run import _queue
 from howdah.errors import InvalidOption
-from howdah.worker.settings import Weight
+from howdah.serving import Weight, queues_in_words
 
 NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)
 
@@ -53,13 +52,13 @@ def test_progress_in_words() -> None:
 
 
 def test_what_q_is_given() -> None:
-    assert _queue("mail") == ("mail", Weight(1))
-    assert _queue("mail=10") == ("mail", 10)
-    assert _queue("bulk*2.5") == ("bulk", Weight(2.5))
-    assert _queue("a=b=3") == ("a=b", 3)
+    assert queues_in_words(["mail"]) == {"mail": Weight(1)}
+    assert queues_in_words(["mail=10"]) == {"mail": 10}
+    assert queues_in_words(["bulk*2.5"]) == {"bulk": Weight(2.5)}
+    assert queues_in_words(["a=b=3"]) == {"a=b": 3}
     for wrong in ("mail=", "mail=1.5", "bulk*x", "bulk*0"):
         with pytest.raises(InvalidOption):
-            _queue(wrong)
+            queues_in_words([wrong])
 
 
 @pytest.mark.parametrize(

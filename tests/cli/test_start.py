@@ -17,6 +17,7 @@ NAMES = [command.name for commands in COMMANDS.values() for command in commands]
 # What each SQL function for people is called in the shell. None: it is part of another command, or for programs.
 WORDS = {
     "cancel": "cancel",
+    "doctor": "doctor",
     "edit": "edit",
     "enqueue": "enqueue",
     "pause": "pause",
@@ -62,20 +63,38 @@ WORDS = {
     "fire_tick": None,
     "instructions": None,
     "known_schedule": None,
-    "limit_queue": None,  # concurrency of a stage
+    "set_limit": "set-limit",
+    "unset_limit": "unset-limit",
+    "close_group": "close-group",
+    "open_group": "open-group",
+    "set_queue": "set-queue",
+    "apply_rules": None,
+    "gates": None,  # why
+    "parsed_rate": None,
+    "rule_for": None,
+    "wake_all": None,
     "put_schedules": None,
     "declare": None,
     "descendants": None,
     "due": None,
     "enqueue_many": None,  # enqueue --many
     "find": None,  # ls
+    "health": "health",
     "history": None,  # show
     "inbox": None,  # show
+    "held": None,
+    "holder": None,  # --key of show, why, watch, cancel, retry
     "known_kind": None,
     "known_step": None,
     "now": None,
     "outcomes": None,
     "put": None,
+    "put_many": None,
+    "merged": None,
+    "refuse_key": None,
+    "reserve_keys": None,
+    "until_words": None,
+    "why_key": None,  # why --key
     "rules": None,
     "step_counts": None,  # graph
     "wake": None,
@@ -113,7 +132,12 @@ def test_the_version(shell: Shell) -> None:
         (["wroker"], 'Did you mean "worker"?'),
         (["ls", "--stauts", "failed"], "Did you mean --status?"),
         (["ls", "-o", "yaml"], '"table", "json", "jsonl", "ids"'),
-        (["show"], "requires an argument"),
+        (["show"], "no task was named"),
+        (["why"], "no task was named"),
+        (["show", "1", "--key", "k"], "an id and --key were both given"),
+        (["cancel", "-k", "x", "-y"], "there is no option -y"),
+        (["watch", "-y"], "there is no option -y"),
+        (["cancel", "1", "--key", "k"], "ids and filters were both given"),
         (["show", "1", "2"], "too many arguments: 2"),
         (["show", "x1"], "a task id is a whole number, not 'x1'"),
         (["ls", "-s", "done"], "there is no status 'done'"),
@@ -166,7 +190,7 @@ def test_one_word_in_sql_python_and_shell() -> None:
             assert shell_word in NAMES
             assert callable(getattr(App, sql))
             assert callable(getattr(App, f"{sql}_sync"))
-    assert views == {"tasks", "queues", "workers", "schedules"}
+    assert views == {"tasks", "queues", "groups", "workers", "schedules"}
     for view in views:
         assert callable(getattr(Client, f"{view}_sync"))
     assert {"queues", "workers", "schedules"} < set(NAMES)

@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 import sys
-from datetime import datetime
+from datetime import UTC, datetime
 
 from cli.shells import Shell
 from howdah import Client
@@ -62,6 +62,15 @@ def test_an_unknown_kind_gets_the_names_that_are_known_here(howdah: Shell) -> No
     done = howdah("enqueue", "welcom")
     assert done.code == 3
     assert "Did you mean welcome?" in done.err
+
+
+def test_enqueue_with_a_deadline(howdah: Shell, client: Client) -> None:
+    late = ["--start-before", "10m", "--finish-before", "2090-01-02T03:04Z", "--late", "park"]
+    info = client.show_sync(put(howdah, "welcome", '{"user_id": 1}', *late))
+    assert info.start_before is not None
+    assert round((info.start_before - info.created_at).total_seconds()) == 600
+    assert (info.finish_before, info.late) == (datetime(2090, 1, 2, 3, 4, tzinfo=UTC), "park")
+    assert "start_before cannot be read" in howdah("enqueue", "welcome", "--start-before", "soon").err
 
 
 def test_a_module_that_is_only_guessed_does_not_stop_an_enqueue(howdah: Shell) -> None:

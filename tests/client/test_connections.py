@@ -190,6 +190,33 @@ async def test_options_reach_the_row_whatever_the_driver_makes_of_them(
     assert in_an_hour == [False, False, True, True, False]
 
 
+async def test_many_under_keys_are_part_of_it_too(
+    caller: Caller, handlers: SimpleNamespace, conn: psycopg.Connection
+) -> None:
+    ours = handlers.welcome.using(connection=caller.connection, key="w:{name}", group="g:{name}", unique_for="1h")
+    first = await caller.verb(ours, "enqueue", "a")
+    many = await caller.verb(ours, "enqueue_many", [(AWKWARD,), ("a",), (AWKWARD,), ("b",)])
+    assert many == [many[0], first, many[0], many[3]]
+    assert await caller.rows() == 3
+    assert tasks(conn) == []
+
+    strict = handlers.welcome.using(connection=caller.connection, key="w:{name}", on_conflict="raise")
+    with pytest.raises(KeyConflict, match="key 'w:b' is held by task") as conflict:
+        async with caller.savepoint():
+            await caller.verb(strict, "enqueue_many", [("c",), ("b",)])
+    assert conflict.value.task_id == many[3].id
+    held = await caller.verb(handlers.app, "holder", "w:b", connection=caller.connection)
+    assert held == many[3]
+    await caller.commit()
+
+    assert tasks(conn, "id, key, groups") == [
+        (first.id, "w:a", ["g:a"]),
+        (many[0].id, f"w:{AWKWARD}", [f"g:{AWKWARD}"]),
+        (many[3].id, "w:b", ["g:b"]),
+    ]
+    assert conn.execute("select count(*) from howdah.key where until > now() + '59 min'").fetchone() == (3,)
+
+
 async def test_by_name_the_kinds_defaults_apply(
     caller: Caller, handlers: SimpleNamespace, conn: psycopg.Connection
 ) -> None:

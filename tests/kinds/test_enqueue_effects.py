@@ -188,11 +188,11 @@ async def test_one_of_two_with_the_same_key_is_written(app: App, enqueues: list[
 WRONG: dict[str, tuple[Callable[[Context, Any], Any], str]] = {
     "a held key": (
         lambda ctx, note: ctx.enqueue(note.using(key="held", on_conflict="raise"), "y"),
-        "key 'held', of a task that was to be spawned, is held by a live task",
+        "key 'held', of a task that was to be spawned, is held by task",
     ),
     "a held key, by name": (
         lambda ctx, note: ctx.enqueue_named("note", {"word": "y"}, key="held", on_conflict="raise"),
-        "is held by a live task",
+        "is held by task",
     ),
     "an unknown kind": (
         lambda ctx, note: ctx.enqueue("notes"),

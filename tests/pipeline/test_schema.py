@@ -32,7 +32,7 @@ GOOD = [
     "log: {inputs: tick}",
     "a: {module: log, inputs: [tick], config: {message: 'hi {{ n }}', level: info}}",
     "a: {module: log, inputs: [tick], config: {level: '${YES:-info}'}, retry: 3, timeout: 10s, delay: 1.5, priority: -1}",
-    "a: {module: log, inputs: tick, retry: {retries: 3, delay: 1s, factor: 2, max: 1h, jitter: 0.5}, concurrency: 2}",
+    "a: {module: log, inputs: tick, retry: {retries: 3, delay: 1s, factor: 2, max: 1h, jitter: 0.5, strategy: poly}, concurrency: 2}",
     "collect: {inputs: tick, config: {size: '${SIZE}', window: 5}}",
     "enqueue: {inputs: tick, config: {kind: welcome, payload: {a: [1, '{{ b }}']}, delay: null}}",
 ]
@@ -51,6 +51,7 @@ BAD = [
     "a b: {module: log, inputs: tick}",
     "log: {inputs: tick, retry: often}",
     "log: {inputs: tick, retry: {retrys: 1}}",
+    "log: {inputs: tick, retry: {strategy: expo}}",
     "log: {inputs: tick, concurrency: 0}",
     "log: {inputs: tick, priority: high}",
     "log: {inputs: tick, timeout: []}",

@@ -28,6 +28,7 @@ class Pooler:
     """A PgBouncer of version 1.18 or later, in front of one database."""
 
     def __init__(self, target: str, mode: str) -> None:
+        self.mode = mode
         self._directory = Path(tempfile.mkdtemp(prefix="howdah-pgbouncer-"))
         self._directory.chmod(0o755)
         with socket.socket() as probe:

@@ -641,7 +641,7 @@ def test_a_task_in_line_says_which_it_waits_for(conn: psycopg.Connection, clock:
 
 def test_a_task_of_a_full_queue_says_so(conn: psycopg.Connection, clock: Clock) -> None:
     worker = Worker(conn, ["job"])
-    conn.execute("select howdah.limit_queue('jobs', 1)")
+    conn.execute("select howdah.set_queue('jobs', 1)")
     put(conn, queue="jobs")
     assert len(worker.claim(queue="jobs")) == 1
     waiting = put(conn, queue="jobs")
@@ -650,7 +650,7 @@ def test_a_task_of_a_full_queue_says_so(conn: psycopg.Connection, clock: Clock) 
         (
             "queue full",
             "Queue jobs may run 1 at once, and 1 run",
-            "Wait, or raise it: SELECT howdah.limit_queue('jobs', 2)",
+            "Wait, or raise it: SELECT howdah.set_queue('jobs', running => 2)",
         )
     ]
 

@@ -15,7 +15,8 @@ from howdah.migrate import migrate
 from sql.protocol import Worker, declare
 
 _EMPTY = "; ".join(
-    f"delete from howdah.{table}" for table in ("task", "archive", "event", "worker", "kind", "queue", "schedule")
+    f"delete from howdah.{table}"
+    for table in ("task", "archive", "event", "worker", "kind", "queue", "schedule", '"group"', "slot", "key", "alert")
 )
 _numbers = itertools.count(1)
 

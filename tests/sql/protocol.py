@@ -29,6 +29,8 @@ class Claimed(NamedTuple):
     payload: dict[str, Any]
     parent: int | None
     tick: str | None = None
+    time_left: float | None = None
+    late: str | None = None
 
 
 class Worker:
@@ -40,6 +42,7 @@ class Worker:
         self.id: UUID = uuid4()
         self.seq = 0
         self.cursors: dict[str, Any] = {}
+        self.answer: dict[str, Any] = {}  # to the last claim
         served = None if queues is None else json.dumps(dict.fromkeys(queues, 10))
         conn.execute("select howdah.register(%s, '30 s', 'host', 7, '1', %s, %s, 10)", [self.id, served, self.kinds])
 
@@ -59,19 +62,21 @@ class Worker:
         )
         given = {"lanes": "[]", "room": 0} | arguments
         cursor = self.conn.execute(
-            "select settled, kept, claimed, inboxes, cursors, next_due from howdah.pump(%s, %s, "
+            "select settled, kept, claimed, inboxes, cursors, next_due, gated, crowded, more from howdah.pump(%s, %s, "
             + ", ".join(["%s"] * len(names))
             + ")",
             [self.id, self.seq, *(given.get(name) for name in names)],
         )
         row = cursor.fetchone()
         assert row is not None
-        return dict(zip(("settled", "kept", "claimed", "inboxes", "cursors", "next_due"), row, strict=True))
+        names = ("settled", "kept", "claimed", "inboxes", "cursors", "next_due", "gated", "crowded", "more")
+        return dict(zip(names, row, strict=True))
 
     def claim(self, room: int = 10, queue: str = "default", *, fresh: bool = True) -> list[Claimed]:
-        cursors = {} if fresh else self.cursors
+        turns = {priority: ["-infinity", 0, place[2]] for priority, place in self.cursors.items() if place[2]}
+        cursors = turns if fresh else self.cursors
         lane = {"name": "lane", "queue": queue, "kinds": self.kinds, "share": room, "limit": room, "cursors": cursors}
-        answer = self.pump(lanes=json.dumps([lane]), room=room)
+        answer = self.answer = self.pump(lanes=json.dumps([lane]), room=room)
         self.cursors = (answer["cursors"] or {}).get("lane", {})
         return [Claimed(*task) for task in json.loads(answer["claimed"] or "[]")]
 

@@ -1,4 +1,4 @@
-"""howdah.limit_queue: at most so many of a queue run at once, in the whole fleet."""
+"""howdah.set_queue(running): at most so many of a queue run at once, in the whole fleet."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from waiting import until
 
 
 def limit(conn: psycopg.Connection, most: int | None, queue: str = "default") -> None:
-    conn.execute("select howdah.limit_queue(%s, %s)", [queue, most])
+    conn.execute("select howdah.set_queue(%s, %s)", [queue, most or 0])
 
 
 def lanes(worker: Worker, *queues: str) -> str:
@@ -252,8 +252,8 @@ def test_other_queues_and_a_queue_whose_limit_is_gone(conn: psycopg.Connection, 
 
 
 def test_what_cannot_be_meant(conn: psycopg.Connection) -> None:
-    with refused("HW002", "max_running must be at least 1, not 0", "howdah pause default"):
-        limit(conn, 0)
+    with refused("HW002", "running must be at least 1, not -1", "howdah pause default"):
+        limit(conn, -1)
     with refused("HW002", "queue must be a name of 1 to 200 characters", "SELECT name FROM howdah.queues"):
         limit(conn, 1, "")
 

@@ -384,3 +384,37 @@ def test_what_appears_behind_the_cursor_is_found_from_the_start(explained: Expla
     assert ask(worker.conn, "select priority from howdah.task where id = %s", [by_cursor[0].id]) == 5
     assert len(worker.claim(100, fresh=False)) == 10
     assert len(worker.claim(100, fresh=True)) == 1
+
+
+@pytest.mark.parametrize("fair", [False, True])
+def test_the_plans_of_tasks_with_groups_hold_from_an_empty_table_to_many(explained: Explained, fair: bool) -> None:
+    conn = explained.worker.conn
+    conn.execute("select howdah.set_limit('g*', running => 1), howdah.set_queue('default', fair => %s)", [fair])
+
+    def claim_and_settle(expected: int) -> None:
+        claimed, ran = explained.claim()
+        assert len(claimed) == expected
+        # Beside the rows themselves a seek for each of up to 256 lanes.
+        frugal(ran, returned=max(expected, 15), indexes={"task_claim_grouped", "task_pkey"})
+        settled, ran = explained(explained.worker.done, *claimed)
+        assert len(settled) == expected
+        frugal(ran, returned=max(expected, 1), indexes={"task_pkey"})
+
+    conn.execute("analyze howdah.task")
+    claim_and_settle(0)
+    load(conn, 3, groups="array['g' || n]")
+    claim_and_settle(3)
+    load(conn, 300_000, groups="array['g' || n % 3000]")
+    claim_and_settle(BATCH)  # by the plans of an empty table
+    conn.execute("discard plans")
+    claim_and_settle(BATCH)  # by new plans, from the statistics of an empty table
+    conn.execute("analyze howdah.task")
+    claim_and_settle(BATCH)
+    # All in one group, which is full: one look, however many wait.
+    conn.execute("update howdah.task set groups = '{full}'")
+    conn.execute("select howdah.set_limit('full', running => 1)")
+    claimed, _ = explained.claim()
+    assert len(claimed) == 1
+    claimed, ran = explained.claim()
+    assert claimed == []
+    assert ran.touched <= 20

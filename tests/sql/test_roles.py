@@ -30,10 +30,34 @@ ROLES = ("howdah_client", "howdah_worker", "howdah_viewer", "howdah_admin")
 
 # ── what each may do: every function and table of the schema, compared with what the database says ──
 
-_LOOK = {"find", "count_tasks", "inbox", "outcomes", "why", "history", "step_counts"}
-_ENQUEUE = {"now", "enqueue", "put", "enqueue_many", "send"}
-_PROTOCOL = {"declare", "register", "pump", "settle_rest", "heartbeat", "report", "leave", "inboxes", "reserve_ids"}
-_CHORES = {"wake_suspended", "rescue", "make_partitions", "retain", "waiting_queues"}
+_LOOK = {
+    "find",
+    "count_tasks",
+    "inbox",
+    "outcomes",
+    "why",
+    "history",
+    "step_counts",
+    "doctor",
+    "health",
+    "held",
+    "holder",
+    "why_key",
+}
+_ENQUEUE = {"now", "enqueue", "put", "enqueue_many", "put_many", "send"}
+_PROTOCOL = {
+    "declare",
+    "register",
+    "pump",
+    "settle_rest",
+    "heartbeat",
+    "report",
+    "leave",
+    "inboxes",
+    "reserve_ids",
+    "backoff",
+}
+_CHORES = {"wake_suspended", "expire", "rescue", "make_partitions", "retain", "waiting_queues"}
 _SOURCES = {
     "declare_schedules",
     "due_schedules",
@@ -41,9 +65,21 @@ _SOURCES = {
     "schedule_failed",
     "instructions",
     "stand",
-    "limit_queue",
+    "declare_limits",
+    "tell_health",
 }
-_STEER = {"schedule", "unschedule", "pause_schedule", "resume_schedule", "trigger", "limit_queue"}
+_STEER = {
+    "schedule",
+    "unschedule",
+    "pause_schedule",
+    "resume_schedule",
+    "trigger",
+    "set_limit",
+    "unset_limit",
+    "close_group",
+    "open_group",
+    "set_queue",
+}
 _REPAIR = {
     "retry_all",
     "cancel_all",
@@ -59,7 +95,7 @@ _REPAIR = {
 FUNCTIONS: dict[str, set[str]] = {
     "howdah_client": _ENQUEUE | _LOOK,
     "howdah_worker": _ENQUEUE | _LOOK | _PROTOCOL | _CHORES | _SOURCES,
-    "howdah_viewer": set(),
+    "howdah_viewer": {"health"},
     "howdah_admin": _ENQUEUE
     | _LOOK
     | {"cancel", "edit", "retry", "pause", "resume", "stop_workers"}
@@ -67,7 +103,7 @@ FUNCTIONS: dict[str, set[str]] = {
     | _REPAIR,
     "public": set(),
 }
-_EVERYBODY = {f"{name} SELECT" for name in ("migration", "installed", "queues", "workers", "kind")}
+_EVERYBODY = {f"{name} SELECT" for name in ("migration", "installed", "queues", "groups", "workers", "kind", "key")}
 _PUT = {
     "task INSERT (cost, finish_before, groups, id, kind, late, payload, priority, queue, run_at, start_before, step)",
     "task SELECT (id)",
@@ -89,7 +125,7 @@ TABLES: dict[str, set[str]] = {
         "message SELECT (id, sender, sent_at, task_id, type)",
         "event SELECT (actor, at, attempt, epoch, id, kind, step, task_id, type, worker)",
     },
-    "howdah_admin": _EVERYBODY | _PUT | {"event SELECT"},
+    "howdah_admin": _EVERYBODY | _PUT | {"event SELECT", "key DELETE"},
     "public": set(),
 }
 _FUNCTION_RIGHTS = """
@@ -499,11 +535,18 @@ CALLS = {
     "enqueue": """select howdah.enqueue('job', '{"a": 1}', key => 'attack', on_conflict => 'replace', delay => '1 hour')""",
     "put": "select howdah.put('job', '{}', 'default', 3, null, null, 'attack', 'return')",
     "enqueue_many": """select howdah.enqueue_many('job', '[{"a": 1}, {"a": 2}]')""",
+    "put_many": """select howdah.put_many('job', '[{"payload": {"a": 1}, "key": "attack", "groups": ["g"]}]',"""
+    """ 'default', 3, null, null, 'return', unique_for => '1 hour')""",
+    "held": "select howdah.held('attack')",
+    "holder": "select howdah.holder('attack')",
+    "why_key": "select howdah.why_key('attack')",
     "find": "select * from howdah.find(ids => array[%(task)s::bigint])",
     "inbox": "select * from howdah.inbox(%(actor)s)",
     "outcomes": "select * from howdah.outcomes(array[%(task)s, %(ended)s]::bigint[])",
     "why": "select * from howdah.why(%(task)s)",
     "history": "select * from howdah.history(%(ended)s)",
+    "health": "select * from howdah.health()",
+    "doctor": "select * from howdah.doctor()",
     "declare": """select howdah.declare('[{"name": "other", "keep": "1 day"}]', true)""",
     "register": "select howdah.register(%(worker)s, '1 s', 'host', 7, '1', null, array['job'], 10)",
     "heartbeat": "select howdah.heartbeat(%(worker)s, array[%(task)s]::bigint[], array[1]::bigint[], 1)",
@@ -516,7 +559,9 @@ CALLS = {
     "send": """select howdah.send(%(actor)s, '{"n": 1}')""",
     "inboxes": "select howdah.inboxes(array[%(actor)s::bigint])",
     "reserve_ids": "select howdah.reserve_ids(3)",
+    "backoff": "select howdah.backoff(null, 3)",
     "wake_suspended": "select howdah.wake_suspended()",
+    "expire": "select howdah.expire()",
     "rescue": "select howdah.rescue()",
     "make_partitions": "select howdah.make_partitions(8)",
     "retain": "select howdah.retain()",
@@ -539,7 +584,13 @@ CALLS = {
     "fire": "select howdah.fire('due', %(seen)s, %(ticks)s, %(tick)s, null)",
     "stand": "select howdah.stand('job', 'default', 0, 'standing')",
     "instructions": "select howdah.instructions('schedule:due')",
-    "limit_queue": "select howdah.limit_queue('limited', 3)",
+    "declare_limits": """select howdah.declare_limits('[{"name": "SES", "running": 3}]', '[{"name": "limited", "running": 3}]')""",
+    "tell_health": "select howdah.tell_health('job', true, '0', '0')",
+    "set_limit": "select howdah.set_limit('tenant:*', 3, '100/min', 5)",
+    "unset_limit": "select howdah.unset_limit('tenant:*')",
+    "close_group": "select howdah.close_group('SES', '1 hour', 'attacked')",
+    "open_group": "select howdah.open_group('SES')",
+    "set_queue": "select howdah.set_queue('limited', 3, true, '1 min')",
     "count_tasks": """select howdah.count_tasks('{"kind": "job"}')""",
     "retry_all": """select howdah.retry_all('{"status": ["failed", "queued"]}')""",
     "edit_all": """select howdah.edit_all('{}', queue => 'other')""",

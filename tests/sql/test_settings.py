@@ -121,6 +121,8 @@ def tour(conn: psycopg.Connection) -> list[Any]:
     tell("dated", ask(conn, at, [dated]), ask(conn, "select status from howdah.tasks where id = %s", [dated]))
     tell("stop", ask(conn, "select howdah.stop_workers()"), worker.beat()["stop"])
     tell("left", ask(conn, "select howdah.leave(%s)", [worker.id]))
+    put(conn, start_before="2020-01-01", late="drop")
+    tell("chores", *conn.execute("select dropped, parked, next_in from howdah.expire()"))
     tell("chores", *conn.execute("select dead, rescued, overdue from howdah.rescue()"))
     tell(
         "chores",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import psycopg
@@ -58,12 +59,12 @@ def test_suspended(conn: psycopg.Connection, worker: Worker) -> None:
 
 
 def test_queue_full(conn: psycopg.Connection, worker: Worker) -> None:
-    conn.execute("select howdah.limit_queue('default', 1)")
+    conn.execute("select howdah.set_queue('default', 1)")
     first, second = put(conn), put(conn)
     assert [task.id for task in worker.claim()] == [first]
     code, reason, advice = why(conn, second)
     assert (code, reason) == ("queue full", "Queue default may run 1 at once, and 1 run")
-    assert "SELECT howdah.limit_queue('default', 2)" in advice
+    assert "SELECT howdah.set_queue('default', running => 2)" in advice
 
 
 def test_in_line_of_a_schedule(conn: psycopg.Connection) -> None:
@@ -174,10 +175,38 @@ def test_in_line_and_next(conn: psycopg.Connection, worker: Worker) -> None:
     assert why(conn, urgent)[0] == "next"
 
 
+def test_deadline_and_late(conn: psycopg.Connection, worker: Worker) -> None:
+    begins = put(conn, start_within="1 h", finish_within="2 h", late="park")
+    found = conn.execute("select code, reason, advice from howdah.why(%s)", [begins]).fetchall()
+    assert [row[0] for row in found] == ["deadline", "next"]
+    assert found[0][1].startswith("If it has not begun by ")
+    assert found[0][1].endswith("from now), it is parked")
+    assert found[0][2] == f"To run it now, without a deadline: howdah retry {begins}"
+    worker.end(*worker.claim(), to="suspended")
+    found = conn.execute("select code, reason from howdah.why(%s)", [begins]).fetchall()
+    assert [row[0] for row in found] == ["deadline", "suspended"]
+    assert found[0][1].startswith("If it has not ended by ")
+
+    late = put(conn, start_before="2020-01-01", late="drop")
+    code, reason, advice = why(conn, late)
+    assert code == "late"
+    assert reason.startswith("It was to begin before 2020-01-01")
+    assert reason.endswith(": the next worker that looks drops it")
+    assert advice == f"To run it all the same: howdah retry {late}"
+    conn.execute("select howdah.expire()")
+    assert why(conn, late)[1].startswith("It ended: cancelled at ")
+    assert "deadline passed: it was to begin before 2020-01-01" in why(conn, late)[1]
+    assert why(conn, put(conn, start_before="2020-01-01", late="run"))[0] == "next"
+
+
 def test_every_reason_of_the_function_has_a_test_here(conn: psycopg.Connection) -> None:
-    source = ask(conn, "select prosrc from pg_proc where oid = 'howdah.why'::regproc")
-    codes = {part.split("'")[1] for part in source.split("return query select")[1:]}
+    source = ask(
+        conn,
+        "select string_agg(prosrc, ' ') from pg_proc where oid in ('howdah.why'::regproc, 'howdah.gates'::regproc)",
+    )
+    codes = set(re.findall(r"return query select '([^']+)'", source))
     assert codes == {
         "ended", "failed", "running", "cancelling", "suspended", "back-off", "not due", "queue paused", "no worker",
-        "unknown kind", "queue not served", "in line", "next", "joining", "queue full", "kind disabled",
+        "unknown kind", "queue not served", "in line", "next", "joining", "queue full", "kind disabled", "late", "deadline",
+        "group closed", "group full", "rate",  # in test_groups.py
     }  # fmt: skip

@@ -65,6 +65,19 @@ def test_the_greeter_is_parked_mended_and_greets(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_the_job_of_runqueue_fails_once_and_goes_on_with_new_state(tmp_path: Path) -> None:
+    assert run(ROOT / "examples" / "runqueue.py", tmp_path).splitlines() == [
+        "refused: key 'sample:demo' is held by task ID (sample, queued)",
+        "demo: 100",
+        "demo: 101",
+        "demo: 101, attempt 2 after: RuntimeError: 101 is a hard number",
+        "demo: 102",
+        "demo: 103",
+        "demo is done at 103",
+        "  retry: RuntimeError: 101 is a hard number",
+    ]
+
+
 @pytest.mark.parametrize(("n", "result", "calls"), [(10, 55, 177), (15, 610, 1973)])
 def test_fibonacci_with_failing_polls_and_a_killed_worker(n: int, result: int, calls: int, tmp_path: Path) -> None:
     said = run(ROOT / "examples" / "fibonacci.py", tmp_path, str(n))

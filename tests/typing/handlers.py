@@ -59,6 +59,12 @@ async def outcomes_and_none(ctx: Context, page: int) -> int | Again | None: ...
 
 
 async def arguments_and_results() -> None:
+    assert_type(await plain.using(key="w:{user_id}", unique_for="forever").enqueue_many([(1,)]), list[Task[str]])
+    assert_type(await app.holder("w:1"), Task[Any] | None)
+    assert_type(await app.cancel(key="w:1", reason="enough"), str)
+    assert_type(await app.cancel(1, "enough"), str)
+    await app.retry()  # pyright: ignore[reportCallIssue]
+    await app.show(1, key="w:1")  # pyright: ignore[reportCallIssue]
     assert_type(await plain.enqueue(42), Task[str])
     assert_type(await plain.enqueue(user_id=42, name="y"), Task[str])
     assert_type(plain.enqueue_sync(42, "y"), Task[str])

@@ -52,6 +52,126 @@ def test_a_retry_is_never_earlier_than_asked_nor_later_than_the_cap_and_its_jitt
     assert nominal <= retry.nominal(attempt + 1)
 
 
+# ── strategies ──
+
+
+def waits(count: int = 5, **options) -> list[float]:
+    retry = Retry(count, **({"delay": "2s", "factor": 3, "max": "1m"} | options))
+    return [retry.nominal(n).total_seconds() for n in range(1, count + 1)]
+
+
+def test_each_strategy_grows_in_its_way():
+    assert waits(strategy="standard") == waits() == [2, 6, 18, 54, 60]
+    assert waits(strategy="fixed") == [2, 2, 2, 2, 2]
+    assert waits(strategy="immediate") == [0, 2, 6, 18, 54]
+    assert waits(strategy="poly", factor=2) == [2, 8, 18, 32, 50]
+    assert waits(strategy="poly", factor=1) == [2, 4, 6, 8, 10]
+
+
+@pytest.mark.parametrize("strategy", ["standard", "fixed", "immediate", "poly"])
+def test_the_cap_holds_for_every_strategy_and_nothing_overflows(strategy):
+    assert waits(strategy=strategy, delay="1h", max="1m")[1:] == [60] * 4
+    for attempt in (10**6, 10**9):
+        for factor in (1, 1.0001, 1000):
+            retry = Retry(strategy=strategy, delay="1s", factor=factor, max="1m")
+            assert timedelta(seconds=1) <= retry.nominal(attempt) <= timedelta(minutes=1)
+        assert Retry(strategy=strategy, delay=0).nominal(attempt) == timedelta(0)
+
+
+@given(
+    st.sampled_from(["standard", "fixed", "immediate", "poly"]),
+    st.integers(1, 100_000),
+    st.floats(0, 1e6),
+    st.floats(1, 1000),
+    st.floats(0, 1e6),
+    st.floats(0, 1),
+)
+def test_no_strategy_shrinks_passes_its_cap_or_is_jittered_below_what_was_asked(
+    strategy, attempt, delay, factor, cap, jitter
+):
+    retry = Retry(100_000, delay=delay, factor=factor, max=cap, jitter=jitter, strategy=strategy)
+    nominal, actual = retry.nominal(attempt), retry.delay_after(attempt, ERROR)
+    assert actual is not None
+    if not (strategy == "immediate" and attempt == 1):
+        assert min(retry.delay, retry.max) <= nominal <= retry.max
+    assert nominal <= actual <= nominal * (1 + jitter) + timedelta(microseconds=1)
+    assert nominal <= retry.nominal(attempt + 1)
+
+
+def test_a_backoff_has_the_same_strategies():
+    assert [Backoff("2s", strategy="immediate")(n).total_seconds() for n in range(3)] == [0, 2, 4]
+    assert Backoff("2s", strategy="fixed") != Backoff("2s")
+    assert repr(Backoff("2s", strategy="poly")) == "Backoff(2s, factor=2, max=1m, strategy='poly')"
+
+
+def test_a_strategy_can_be_a_function_of_the_attempt_and_its_error():
+    asked = []
+
+    def wait(attempt: int, error: BaseException) -> str:
+        asked.append((attempt, error))
+        return f"{attempt * 10}s"
+
+    retry = Retry(5, strategy=wait, jitter=0, max="25s")
+    assert [retry.delay_after(n, ERROR) for n in (1, 2, 3)] == [timedelta(seconds=n) for n in (10, 20, 25)]
+    assert asked == [(1, ERROR), (2, ERROR), (3, ERROR)]
+    assert retry.strategy == "own"
+    assert "strategy=" in repr(retry)
+    assert retry.delay_after(6, ERROR) is None
+    assert retry.delay_after(1, Retry.after("7s")) == timedelta(seconds=7), "what the handler asked for goes first"
+    jittered = Retry(5, strategy=wait, jitter=0.5).delay_after(1, ERROR)
+    assert jittered is not None
+    assert timedelta(seconds=10) <= jittered <= timedelta(seconds=15)
+
+
+@pytest.mark.parametrize("returned", [None, "soon", -1, float("nan"), True, 10**100, [], ZeroDivisionError()])
+def test_a_strategy_that_fails_costs_nothing_but_a_line_in_the_log(returned, caplog):
+    def wait(attempt: int, error: BaseException):
+        if isinstance(returned, Exception):
+            raise returned
+        return returned
+
+    retry = Retry(5, delay="2s", strategy=wait, jitter=0)
+    assert [retry.delay_after(n, ERROR) for n in (1, 2)] == [timedelta(seconds=2), timedelta(seconds=4)]
+    assert "the strategy" in caplog.messages[0]
+    assert "wait" in caplog.messages[0]
+
+
+def test_a_rule_has_a_strategy_of_its_own():
+    retry = Retry(5, delay="2s", jitter=0, rules={OSError: Retry(5, delay="9s", strategy="immediate", jitter=0)})
+    assert retry.delay_after(1, OSError()) == timedelta(0)
+    assert retry.delay_after(1, ERROR) == timedelta(seconds=2)
+
+
+async def _asynchronous(attempt: int, error: BaseException) -> int:
+    return 1
+
+
+@pytest.mark.parametrize(
+    ("strategy", "said"),
+    [
+        ("expo", 'must be "standard", "fixed", "immediate", "poly", or a function'),
+        ("Fixed", "Did you mean 'fixed'?"),
+        (None, "not None"),
+        (5, "not 5"),
+        (["fixed"], "not ['fixed']"),
+        (lambda attempt: 1, "a function of (attempt, error)"),
+        (_asynchronous, "plain function"),
+    ],
+)
+def test_a_strategy_that_cannot_be_meant_is_refused(strategy, said):
+    with pytest.raises(InvalidOption, match=r"^strategy must be") as caught:
+        Retry(strategy=strategy)
+    assert said in str(caught.value)
+
+
+def test_a_backoff_takes_no_function_as_its_strategy():
+    with pytest.raises(InvalidOption, match=r"^strategy must be"):
+        Backoff(strategy=lambda attempt, error: 1)
+
+
+# ── how often ──
+
+
 def test_retries_run_out():
     assert Retry(2).delay_after(2, ERROR) is not None
     assert Retry(2).delay_after(3, ERROR) is None

@@ -13,8 +13,9 @@ from typing import Any
 import msgspec
 
 from howdah.app import App
-from howdah.bench import loop, pipelines, steps, workloads
+from howdah.bench import groups, loop, pipelines, steps, workloads
 from howdah.bench.workloads import Figure, Workload
+from howdah.config import Config
 from howdah.errors import InvalidOption
 
 WORKLOADS: dict[str, Workload] = {
@@ -26,6 +27,7 @@ WORKLOADS: dict[str, Workload] = {
     "inbox": steps.inbox,
     "family": steps.family,
     "pipeline": pipelines.pipeline,
+    "groups": groups.groups,
 }
 
 
@@ -76,7 +78,7 @@ async def _measure(
     names: Sequence[str], tasks: int, rounds: int, concurrency: int, dsn: str | None, say: Callable[[str], None]
 ) -> tuple[dict[str, list[Figure]], str]:
     measured: dict[str, list[Figure]] = {}
-    async with App(dsn) as app:
+    async with App(dsn or Config.read().dsn, config=False) as app:
         database = await app.database()
         async with database.connection() as conn:
             row = await (await conn.execute("show server_version")).fetchone()

@@ -39,7 +39,7 @@ async def pipeline(app: App, tasks: int, concurrency: int) -> list[Figure]:
     from howdah.pipeline.adding import add_pipeline
     from howdah.pipeline.document import parse
 
-    bench = App(app.dsn)
+    bench = App(app.dsn, config=False)
     add_pipeline(bench, parse(FILE, Path("bench.yaml")))
     drained = await drain_rate(app, tasks, CONCURRENCY)
     events = tasks // 2

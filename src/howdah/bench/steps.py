@@ -21,7 +21,7 @@ CONCURRENCY = 100
 
 async def machine(app: App, tasks: int, concurrency: int) -> list[Figure]:
     """A machine of 1,000 steps, fifty of them at once."""
-    bench = App(app.dsn)
+    bench = App(app.dsn, config=False)
     machine = bench.machine("bench.machine", queue="bench")
 
     @machine.step
@@ -44,7 +44,7 @@ async def machine(app: App, tasks: int, concurrency: int) -> list[Figure]:
 
 async def actors(app: App, tasks: int, concurrency: int) -> list[Figure]:
     """Fifty pairs of actors that send a number to and fro until it is 0."""
-    bench = App(app.dsn)
+    bench = App(app.dsn, config=False)
     rounds = max(tasks // PAIRS, 10)
 
     @bench.actor("bench.player", inbox=int, queue="bench")
@@ -80,7 +80,7 @@ async def actors(app: App, tasks: int, concurrency: int) -> list[Figure]:
 
 async def inbox(app: App, tasks: int, concurrency: int) -> list[Figure]:
     """One actor, a hundred thousand messages: the first half beside the second, and what memory it took."""
-    bench = App(app.dsn)
+    bench = App(app.dsn, config=False)
     sent = tasks * 5
     marks: list[float] = []
 
@@ -117,7 +117,7 @@ async def inbox(app: App, tasks: int, concurrency: int) -> list[Figure]:
 
 async def family(app: App, tasks: int, concurrency: int) -> list[Figure]:
     """A function that spawns half as many children as there are tasks, and joins them."""
-    bench = App(app.dsn)
+    bench = App(app.dsn, config=False)
 
     @bench.task(name="bench.child", queue="bench")
     async def child(n: int) -> int:

@@ -74,6 +74,8 @@ class Pumped(NamedTuple):
     cursors: dict[str, Any] | None
     next_due: float | None
     gated: bool
+    crowded: bool
+    more: bool
 
 
 _PUMP = {
@@ -177,6 +179,16 @@ class Woken(NamedTuple):
 
 def wake_suspended() -> Call[Woken]:
     return Call("wake_suspended", {}, {}, lambda rows: Woken(**rows[0]))
+
+
+class Expired(NamedTuple):
+    dropped: int
+    parked: int
+    next_in: float | None
+
+
+def expire() -> Call[Expired]:
+    return Call("expire", {}, {}, lambda rows: Expired(**rows[0]))
 
 
 def make_partitions() -> Call[int]:

@@ -53,11 +53,6 @@ def schedules() -> Call[list[Row]]:
     return Call("schedules", None, {}, all_rows)
 
 
-def limit_queue(queue: str, max_running: int | None) -> Call[None]:
-    types = {"queue": "text", "max_running": "int"}
-    return Call("limit_queue", types, {"queue": queue, "max_running": max_running}, nothing)
-
-
 # ── for workers ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from howdah.calls.call import Call, Row, all_rows, first, nothing
+from howdah.calls.call import Call, Row, Rows, all_rows, first, nothing
 
 _ENQUEUE = {
     "kind": "text",
@@ -29,7 +29,8 @@ _ENQUEUE = {
     "late": "text",
     "unique_for": "interval",
 }
-_PUT = _ENQUEUE | {"source": "text"}
+_PUT = _ENQUEUE | {"source": "text", "timed": "boolean"}
+_PUT_MANY = {name: kind for name, kind in _PUT.items() if name not in ("payload", "key", "groups", "source")}
 _MANY = {
     "kind": "text",
     "payloads": "jsonb",
@@ -45,8 +46,12 @@ _MANY = {
     "start_within": "interval",
     "finish_within": "interval",
     "late": "text",
+    "key": "text",
+    "on_conflict": "text",
+    "unique_for": "interval",
 }
 _ID = {"id": "bigint"}
+_KEY = {"key": "text"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,7 @@ class NewTask:
     finish_within: timedelta | None = None
     late: str | None = None
     unique_for: timedelta | None = None
+    timed: bool = True  # delay or run_at was asked for, and is not what the kind says
 
 
 def enqueue(task: NewTask, *, defaults_known: bool) -> Call[int | None]:
@@ -82,6 +88,16 @@ def enqueue(task: NewTask, *, defaults_known: bool) -> Call[int | None]:
 def enqueue_many(task: NewTask, payloads: str) -> Call[list[int]]:
     args = {"payloads": payloads} | {name: getattr(task, name) for name in _MANY if name != "payloads"}
     return Call("enqueue_many", _MANY, args, lambda rows: [row["enqueue_many"] for row in rows])
+
+
+def put_many(task: NewTask, rows: str) -> Call[list[tuple[int, bool]]]:
+    """`rows` is a JSON array of {payload, key, groups}; for each the task that has its key, and whether it is a new one."""
+    args = {"rows": rows} | {name: getattr(task, name) for name in _PUT_MANY}
+
+    def read(answer: Rows) -> list[tuple[int, bool]]:
+        return [(row["id"], row["written"]) for row in sorted(answer, key=lambda row: row["position"])]
+
+    return Call("put_many", {"rows": "jsonb"} | _PUT_MANY, args, read)
 
 
 def cancel(task_id: int, reason: str | None, *, cascade: bool = True) -> Call[str]:
@@ -99,6 +115,14 @@ def retry(task_id: int) -> Call[str]:
 
 def why(task_id: int) -> Call[list[Row]]:
     return Call("why", _ID, {"id": task_id}, all_rows)
+
+
+def held(key: str) -> Call[list[Row]]:
+    return Call("held", _KEY, {"key": key}, all_rows)
+
+
+def why_key(key: str) -> Call[list[Row]]:
+    return Call("why_key", _KEY, {"key": key}, all_rows)
 
 
 def history(task_id: int) -> Call[list[Row]]:
@@ -169,3 +193,7 @@ def kinds() -> Call[list[Row]]:
 def declare(kinds: str, *, overwrite: bool) -> Call[None]:
     types = {"kinds": "jsonb", "overwrite": "boolean"}
     return Call("declare", types, {"kinds": kinds, "overwrite": overwrite}, nothing)
+
+
+def doctor(patience: timedelta) -> Call[list[Row]]:
+    return Call("doctor", {"patience": "interval"}, {"patience": patience}, all_rows)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import tomllib
 import traceback
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 
 from howdah.app import App
 from howdah.cli.errors import BrokenApp, NotAnApp, say
+from howdah.config import Config
 from howdah.errors import HowdahError, InvalidOption
 from howdah.installation import Installation
 
@@ -55,21 +55,11 @@ def find(names: Sequence[str]) -> list[Found]:
 
 def configured() -> list[str]:
     """What HOWDAH_APP, howdah.toml or pyproject.toml say."""
-    if named := os.environ.get("HOWDAH_APP"):
-        return named.replace(",", " ").split()
-    for file, keys in (("howdah.toml", ()), ("pyproject.toml", ("tool", "howdah"))):
-        path = Path(file)
-        if not path.is_file():
-            continue
-        try:
-            settings: Any = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise InvalidOption(f"{file} cannot be read: {error}") from error
-        for key in keys:
-            settings = settings.get(key, {})
-        if named := settings.get("app"):
-            return [named] if isinstance(named, str) else [str(each) for each in named]
-    return []
+    config = Config.read()
+    # A file above this folder names modules beside it.
+    if config.app and config.file is not None and str(config.file.parent) not in sys.path:
+        sys.path.append(str(config.file.parent))
+    return list(config.app)
 
 
 def usual_files() -> list[Path]:

@@ -47,7 +47,9 @@ COMMANDS: dict[Group, list[Command]] = {
         Command("watch", "watch:watch", "Follow tasks until they end.", "howdah watch 42"),
         Command("graph", "graph:graph", "Draw a state machine or pipeline.", "howdah graph greeter -o svg > greeter.svg"),
         Command("queues", "look:queues", "List queues with their counts.", "howdah queues"),
+        Command("limits", "limits:limits", "List limits and groups, with what runs and waits in them.", "howdah limits"),
         Command("schedules", "schedules:schedules", "List schedules, or show the next ticks of one.", "howdah schedules nightly"),
+        Command("health", "health:health", "Say how all is. Exits with 0 green, 1 yellow, 2 red.", "howdah health --queue mail"),
         Command("workers", "look:workers", "List the workers of the last day.", "howdah workers -o json"),
     ],
     FIX: [
@@ -69,6 +71,15 @@ COMMANDS: dict[Group, list[Command]] = {
         Command("disable", "steer:disable", "Start no tasks of a kind.", "howdah disable welcome --reason 'wrong template'"),
         Command("enable", "steer:enable", "Undo disable.", "howdah enable welcome"),
         Command("purge", "steer:purge", "Forget a kind and all its tasks.", "howdah purge welcome --dry-run"),
+        Command("set-queue", "limits:set_queue", "Say how a queue is worked.", "howdah set-queue mail --running 20 --fair"),
+        Command(
+            "set-limit", "limits:set_limit", "Limit a group in the whole fleet.", "howdah set-limit SES --running 10 --rate 100/min"
+        ),
+        Command("unset-limit", "limits:unset_limit", "Take a limit away.", "howdah unset-limit SES"),
+        Command(
+            "close-group", "limits:close_group", "Start no more tasks of a group.", "howdah close-group SES --for 10m --reason 429"
+        ),
+        Command("open-group", "limits:open_group", "Undo close-group.", "howdah open-group SES"),
         Command(
             "schedule", "schedules:schedule", "Have a task enqueued again and again.",
             "howdah schedule nightly report --cron '0 3 * * *' --timezone Europe/Riga",
@@ -84,9 +95,11 @@ COMMANDS: dict[Group, list[Command]] = {
     ],
     DATABASE: [
         Command("migrate", "database:migrate", "Bring the tables to this version.", "howdah migrate --sql > howdah.sql"),
+        Command("doctor", "doctor:doctor", "Look for what hurts, with the fix for each.", "howdah doctor -o json"),
         Command("psql", "database:psql", "Open psql in the database.", "howdah psql -c 'select * from tasks'"),
     ],
     OTHER: [
+        Command("config", "config:config", "Show all settings and where each came from.", "howdah config -o json"),
         Command(
             "completion", "completion:completion", "Print the completion of a shell.", "howdah completion bash >> ~/.bashrc"
         ),
@@ -99,9 +112,10 @@ FAMILIES = {"pipeline": "Check and run pipelines, which are YAML files."}
 _EPILOGUE = "\n".join(
     [
         "The database: --dsn, or $HOWDAH_DSN, or else an embedded PostgreSQL that keeps",
-        "its data in $HOWDAH_HOME, or .howdah in this folder.",
+        "its data in $HOWDAH_HOME, or .howdah in this folder; see howdah config.",
         "Exit codes: 0 ok · 1 failed · 2 usage · 3 not found · 4 held up (why, drain)",
         "5 not confirmed (purge) · 130 Ctrl-C",
+        "Those of health: 0 green · 1 yellow · 2 red, or it cannot be asked",
     ]
 )
 

@@ -22,7 +22,9 @@ from howdah.cli.options import (
     Queue,
     Step,
     Where,
+    id_of,
     read_moment,
+    refuse_options,
     target,
     task_ids,
 )
@@ -60,6 +62,7 @@ def retry(
     """Go on with parked tasks from the step they stand at, and run waiting ones now. Filters mean parked ones."""
     chosen = _chosen(ids, filters.chosen(queue=queue, step=step), every, dry_run, "all that are failed")
     with where.client(writes=not dry_run) as client:
+        chosen = _held(client, chosen)
         return _do(client, chosen, lambda found: retrying(found, every=every), client.retry_sync, dry_run, output)
 
 
@@ -78,6 +81,7 @@ def cancel(
     """Cancel tasks, and what they spawned. One that runs is asked to stop. Filters mean all that are live."""
     chosen = _chosen(ids, filters.chosen(queue=queue, step=step), every, dry_run, "all that are live")
     with where.client(writes=not dry_run) as client:
+        chosen = _held(client, chosen)
         return _do(
             client,
             chosen,
@@ -165,6 +169,7 @@ def _edit_one(
 
 def _chosen(given: Sequence[str], chosen: Filter, every: bool, dry_run: bool, all_is: str) -> Filter:
     """The tasks a command is for: ids, or a filter, or all on purpose. Raises InvalidOption."""
+    refuse_options(given)
     if given and (chosen or every):
         raise InvalidOption("ids and filters were both given", hint="Give either")
     if not given and not chosen and not every:
@@ -175,6 +180,12 @@ def _chosen(given: Sequence[str], chosen: Filter, every: bool, dry_run: bool, al
     if every and chosen:
         raise InvalidOption("--all and a filter were both given", hint="Give either")
     return {"ids": task_ids(given)} if given else chosen
+
+
+def _held(client: Client, chosen: Filter) -> Filter:
+    """A key and nothing else is the task that holds it, wherever that stands. Raises TaskNotFound."""
+    key = chosen.get("key")
+    return {"ids": [id_of(client, None, key)]} if set(chosen) == {"key"} and key and not key.endswith("*") else chosen
 
 
 def _do(

@@ -11,8 +11,20 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from howdah.cli.errors import HELD_UP, OK, say
-from howdah.cli.options import ANY, ANYWHERE, CHOOSING, Filters, Output, Queue, Step, Where, read_moment
-from howdah.cli.options import task_id as one_id
+from howdah.cli.options import (
+    ANY,
+    ANYWHERE,
+    CHOOSING,
+    Filters,
+    OfKey,
+    Output,
+    Queue,
+    Step,
+    Where,
+    id_of,
+    read_moment,
+    task_or_key,
+)
 from howdah.cli.output import (
     Column,
     Row,
@@ -29,7 +41,7 @@ from howdah.cli.output import (
 from howdah.durations import in_words
 from howdah.errors import InvalidOption
 
-TaskId = Annotated[str, Parameter(name="ID", allow_leading_hyphen=True, help="The id of a task")]
+TaskId = Annotated[str | None, Parameter(name="ID", allow_leading_hyphen=True, help="The id of a task")]
 
 
 def _moment(row: Row) -> Any:
@@ -99,10 +111,11 @@ def ls(
             say(f"the newest {limit}; the next page: --before {found[-1].id}")
 
 
-def show(task: TaskId, /, *, output: Output = None, where: Where = ANYWHERE) -> None:
+def show(task: TaskId = None, /, *, key: OfKey = None, output: Output = None, where: Where = ANYWHERE) -> None:
     """Show all fields of a task, and what happened to it."""
-    task_id = one_id(task)
+    given = task_or_key(task, key, "show")
     with where.client() as client:
+        task_id = id_of(client, given, key)
         info = asdict(client.show_sync(task_id))
         history = client.history_sync(task_id)
         inbox = client.inbox_sync(task_id, limit=MESSAGES + 1) if info["inbox_seq"] else []
@@ -151,7 +164,7 @@ def _print_fields(info: Row) -> None:
             continue
         if name in ("payload", "result", "progress") and isinstance(value, (dict, list)):
             shown = Text(escaped(json.dumps(value, indent=2, ensure_ascii=False), lines=True))
-        elif name.endswith("_at"):
+        elif name.endswith(("_at", "_before")):
             shown = Text(f"{value.astimezone():%Y-%m-%d %H:%M:%S}  ({ago(value)})")
         elif name in ("error", "last_error", "reason"):
             shown = Text(escaped(str(value), lines=True))
@@ -216,20 +229,31 @@ def _told(event: Row) -> str:
     return (event["message"] or "") + by
 
 
-def why(task: TaskId, /, *, output: Output = None, where: Where = ANYWHERE) -> int:
-    """Say why a task is not running. Exits with 4 if something holds it up, with 0 if it runs or has ended."""
-    task_id = one_id(task)
+def why(
+    task: TaskId = None,
+    /,
+    *,
+    key: Annotated[str | None, Parameter(help="Who holds this key, so that no other task is written")] = None,
+    output: Output = None,
+    where: Where = ANYWHERE,
+) -> int:
+    """Say why a task is not running, or who holds a key. Exits with 4 if something is held up, with 0 if not."""
+    given = task_or_key(task, key, "why")
     with where.client() as client:
-        reasons = [asdict(reason) for reason in client.why_sync(task_id)]
+        found = client.why_sync(key=key) if key is not None else client.why_sync(given or 0)
+        holder = client.holder_sync(key) if key is not None and output == "ids" else None
+    reasons = [asdict(reason) for reason in found]
     if for_people(output):
         for reason in reasons:
             print(escaped(reason["reason"], lines=True))
             print(f"  → {escaped(reason['advice'], lines=True)}")
     elif output == "ids":
-        print(task_id)
+        task_id = holder.id if holder else given
+        if task_id is not None:
+            print(task_id)
     else:
         print_rows(reasons, [Column.of(name) for name in ("code", "reason", "advice")], output)
-    fine = {"running", "cancelling", "ended"}
+    fine = {"running", "cancelling", "ended", "key free"}
     return OK if all(reason["code"] in fine for reason in reasons) else HELD_UP
 
 
@@ -241,7 +265,8 @@ def _queue_note(row: Row) -> str:
         else ""
     )
     limit = f"at most {row['max_running']} run" if row["max_running"] else ""
-    return "; ".join(part for part in (paused, drained, limit) if part)
+    rules = "fair" if row["fair"] else "", f"ageing by {row['ageing']}" if row["ageing"] else ""
+    return "; ".join(part for part in (paused, drained, limit, *rules) if part)
 
 
 def _queue_state(row: Row) -> str:

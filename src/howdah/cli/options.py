@@ -15,7 +15,7 @@ from cyclopts import Group, Parameter
 
 from howdah.cli.errors import say
 from howdah.cli.output import Format
-from howdah.errors import CannotConnect, InvalidOption
+from howdah.errors import CannotConnect, InvalidOption, TaskNotFound
 
 if TYPE_CHECKING:
     from howdah.client import Client
@@ -36,6 +36,8 @@ Output = Annotated[
 ]
 Queue = Annotated[str | None, Parameter(name=["--queue", "-q"], group=CHOOSING, help="Only this queue")]
 Step = Annotated[str | None, Parameter(group=CHOOSING, help="Only those at this step")]
+Kind = Annotated[str | None, Parameter(name=["--kind", "-k"], help="Only this kind")]
+OfKey = Annotated[str | None, Parameter(name="--key", help="Instead of an id: the task that holds this key")]
 Ids = Annotated[str, Parameter(name="ID", allow_leading_hyphen=True, help="Ids of tasks; - reads them from stdin")]
 
 
@@ -50,7 +52,7 @@ class Filters:
             name=["--status", "-s"], negative="", help=f"Only these: {', '.join(STATUSES)}. Repeat it, or use commas"
         ),
     ] = None
-    kind: Annotated[str | None, Parameter(name=["--kind", "-k"], help="Only this kind")] = None
+    kind: Kind = None
     key: Annotated[str | None, Parameter(help="Only this key; with a * at its end, all that begin so")] = None
     group: Annotated[str | None, Parameter(help="Only those in this group")] = None
     error: Annotated[str | None, Parameter(help="Only those with this text in their error or reason")] = None
@@ -84,7 +86,8 @@ class Where:
     """Which database."""
 
     dsn: Annotated[
-        str | None, Parameter(help="The database: a PostgreSQL URL or conninfo [default: $HOWDAH_DSN, else embedded]")
+        str | None,
+        Parameter(help="The database: a PostgreSQL URL or conninfo [default: $HOWDAH_DSN, configured, else embedded]"),
     ] = None
     debug: Annotated[bool, Parameter(negative="", show_default=False, help="Show the traceback of an error")] = False
 
@@ -116,7 +119,9 @@ ANYWHERE = Where()
 
 def home() -> Path:
     """Where the embedded server lives."""
-    return Path(os.environ.get("HOWDAH_HOME") or ".howdah").expanduser().resolve()
+    from howdah.config import Config
+
+    return Path(Config.read().home or ".howdah").expanduser().resolve()
 
 
 def target(dsn: str | None) -> str:
@@ -155,10 +160,36 @@ def statuses(given: Sequence[str] | None) -> list[str] | None:
 def task_ids(given: Sequence[str]) -> list[int]:
     """The ids that were given, those on stdin included; each once. Raises InvalidOption."""
     words = [word for each in given for word in (sys.stdin.read().split() if each == "-" else [each])]
+    refuse_options(words)
     for word in words:
         if not (word.isascii() and word.isdecimal()) or len(word) > 19:
             raise InvalidOption(f"a task id is a whole number, not {word[:80]!r}")
     return list(dict.fromkeys(int(word) for word in words))
+
+
+def refuse_options(words: Sequence[str]) -> None:
+    """Ids may begin with a hyphen only as - for stdin: else it is an option that there is not. Raises InvalidOption."""
+    for word in words:
+        if word.startswith("-") and word != "-":
+            raise InvalidOption(f"there is no option {word[:80]}", hint="See what there is with --help")
+
+
+def task_or_key(word: str | None, key: str | None, command: str) -> int | None:
+    """The one id that was given; None: the key. Raises InvalidOption."""
+    if (word is None) is (key is None):
+        what = "no task was named" if word is None else "an id and --key were both given"
+        raise InvalidOption(what, hint=f"howdah {command} ID, or howdah {command} --key KEY")
+    return None if word is None else task_id(word)
+
+
+def id_of(client: Client, given: int | None, key: str | None) -> int:
+    """The id that was given, or that of the task which holds the key. Raises TaskNotFound."""
+    if given is not None:
+        return given
+    task = client.holder_sync(key or "")
+    if task is None:
+        raise TaskNotFound(f"no task holds key {key!r}", hint=f"Ended ones: howdah ls --key {key}")
+    return task.id
 
 
 def task_id(word: str) -> int:

@@ -25,6 +25,9 @@ _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\x1b": "\\e"}
 
 STATUS_STYLES = {
+    "green": "green",
+    "yellow": "yellow",
+    "red": "bold red",
     "queued": "cyan",
     "running": "blue",
     "suspended": "magenta",
@@ -119,7 +122,7 @@ def cell(value: Any, name: str = "") -> Text:
     if isinstance(value, datetime):
         return Text(ago(value))
     text = escaped(flat(value))
-    return Text(text, style=STATUS_STYLES.get(text, "") if name == "status" else "")
+    return Text(text, style=STATUS_STYLES.get(text, "") if name in ("status", "colour") else "")
 
 
 def ago(moment: datetime, now: datetime | None = None) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
 from difflib import get_close_matches
 from itertools import islice
 from typing import Annotated, Any, Literal, NoReturn
@@ -20,13 +23,15 @@ from howdah.cli.options import ANYWHERE, Output, Where, read_moment, target
 from howdah.cli.options import task_id as one_id
 from howdah.cli.output import plain, print_json, to_json
 from howdah.db import borrowed
-from howdah.enqueue import ByName, new_task, unknown_task
+from howdah.enqueue import ByName, new_task, templates_of, unknown_task
 from howdah.errors import InvalidOption, InvalidPayload, UnknownKind
 from howdah.kinds.actor import ActorKind
-from howdah.kinds.registry import Beginning, Kind
+from howdah.kinds.registry import Beginning, Defaults, Kind
+from howdah.many import Batch
 from howdah.options import Options, options
 from howdah.payload import plain_json
 from howdah.task import Task
+from howdah.templates import Filling
 
 BATCH = 2000
 _EXAMPLE = """Quote it for the shell: howdah enqueue welcome '{"user_id": 42}'"""
@@ -46,13 +51,25 @@ def enqueue(
     *,
     delay: Annotated[str | None, Parameter(help='How long to wait first: "90s", "1h30m"')] = None,
     at: Annotated[str | None, Parameter(help='When to run: "2026-12-01T09:00" (local time) or with a zone')] = None,
-    key: Annotated[str | None, Parameter(help="A name that is unique among live tasks")] = None,
+    key: Annotated[
+        str | None, Parameter(help='Its key, of one task at a time; {name} is a field: "welcome:{user_id}"')
+    ] = None,
     on_conflict: Annotated[
-        Literal["return", "raise", "skip", "replace"], Parameter(help="What to do if a live task has the key")
-    ] = "return",
+        Literal["return", "raise", "skip", "replace", "merge"] | None,
+        Parameter(help="What to do if the key is taken [default: what the kind says]"),
+    ] = None,
+    unique_for: Annotated[
+        str | None, Parameter(help='How long the key stays taken, also when the task has ended: "1h", or forever')
+    ] = None,
     queue: Annotated[str | None, Parameter(name=["--queue", "-q"], help="Another queue than the kind's")] = None,
     priority: Annotated[int | None, Parameter(name=["--priority", "-p"], help="Higher first")] = None,
     step: Annotated[str | None, Parameter(help="Where a state machine begins")] = None,
+    start_before: Annotated[str | None, Parameter(help='Late if not begun by then: "10m" from now, or a time')] = None,
+    finish_before: Annotated[str | None, Parameter(help="Late if not ended by then")] = None,
+    late: Annotated[
+        Literal["drop", "park", "run"] | None,
+        Parameter(help="What becomes of it when it is late [default: the kind's]"),
+    ] = None,
     wait: Annotated[
         bool, Parameter(negative="", show_default=False, help="Wait until it ends, and print its result")
     ] = False,
@@ -72,9 +89,19 @@ def enqueue(
     If the handler's App is found here, the payload is checked against its signature before anything is written.
     """
     chosen = options(
-        delay=delay, at=read_moment(at), queue=queue, priority=priority, key=key, on_conflict=on_conflict, step=step
+        delay=delay,
+        at=read_moment(at),
+        queue=queue,
+        priority=priority,
+        key=key,
+        on_conflict=on_conflict,
+        unique_for=unique_for,
+        step=step,
+        start_before=read_deadline(start_before, "--start-before"),
+        finish_before=read_deadline(finish_before, "--finish-before"),
+        late=late,
     )
-    _check_combination(many=many, wait=wait, timeout=timeout, payload=payload, key=key)
+    _check_combination(many=many, wait=wait, timeout=timeout, payload=payload)
     arguments = {} if many else read_arguments(sys.stdin.read() if payload == "-" else payload or "{}")
     found = apps.here(app, where.dsn, "payload")
     say(f"→ {target(found.installation.dsn)}")
@@ -85,7 +112,7 @@ def enqueue(
             return
         task = _by_name(found, chosen, kind, arguments)
         if task is None:
-            say(f"a live task has the key {key}; nothing was enqueued")
+            say(f"the key is taken; nothing was enqueued. See: howdah why --key {key or 'KEY'}")
             return
         if not wait:
             _print_ids([task.id], kind, output)
@@ -159,17 +186,22 @@ def _by_name(app: App, chosen: Options, kind: str, arguments: dict[str, Any]) ->
         raise UnknownKind(error.message, hint=f"{meant}The App that was found here has: {', '.join(here)}") from error
 
 
-def _check_combination(*, many: bool, wait: bool, timeout: str | None, payload: str | None, key: str | None) -> None:
+def _check_combination(*, many: bool, wait: bool, timeout: str | None, payload: str | None) -> None:
     if timeout is not None and not wait:
         raise InvalidOption(
             "--timeout is for --wait", hint="Add --wait; a time limit of the task is set in its handler"
         )
-    if many and (wait or key):
-        raise InvalidOption(f"--many and --{'wait' if wait else 'key'} do not go together")
+    if many and wait:
+        raise InvalidOption("--many and --wait do not go together")
     if many and payload not in (None, "-"):
         raise InvalidOption(
             "with --many the payloads come from stdin", hint="howdah enqueue KIND --many < payloads.jsonl"
         )
+
+
+def read_deadline(text: str | None, option: str) -> str | datetime | None:
+    """A time as people write it; a length of time stays as it is. Raises InvalidOption."""
+    return read_moment(text, option) if text is not None and re.match(r"\d{4}-", text) else text
 
 
 def read_arguments(text: str, place: str = "the payload") -> dict[str, Any]:
@@ -193,20 +225,29 @@ def _lines(stream: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _enqueue_lines(app: App, kind: str, chosen: Options, stream: Iterable[str]) -> list[int]:
-    """All lines or none: batches in one transaction."""
+    """All lines or none, in one transaction: in batches, or those with keys in one, which writes them in order of the keys."""
     handler = app.registry.find(kind)
+    key, groups = templates_of(chosen, Defaults() if handler is None else handler.defaults)
+    at_once = None if key is not None or Filling(key, groups).differs else BATCH
     ids: list[int] = []
     rows = _lines(stream)
     with app.installation.open_sync().connect_sync(autocommit=False) as connection:
-        while batch := list(islice(rows, BATCH)):
+        while batch := list(islice(rows, at_once)):
             if handler is None:
                 payloads = [_plain(app, kind, number, arguments) for number, arguments in batch]
-                new = unknown_task(kind, "", chosen)
+                new = replace(unknown_task(kind, "", replace(chosen, key=None)), key=chosen.key)
                 ids += borrowed.run_sync(connection, calls.enqueue_many(new, f"[{','.join(payloads)}]"))
+                continue
+            begun = [_begun(handler, chosen, number, arguments) for number, arguments in batch]
+            places = [f"line {number}" for number, _ in batch]
+            new = new_task(kind, begun[0], chosen, many=True)
+            many = Batch(
+                new, [each.payload for each in begun], *templates_of(chosen, begun[0].defaults), places.__getitem__
+            )
+            if (call := many.call()) is not None:
+                ids += many.ids(borrowed.run_sync(connection, call))
             else:
-                begun = [_begun(handler, chosen, number, arguments) for number, arguments in batch]
-                new = new_task(kind, begun[0], chosen)
-                ids += borrowed.copy_sync(connection, new, [each.payload for each in begun])
+                ids += borrowed.copy_sync(connection, new, many.payloads)
     return ids
 
 

@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import logging
 import os
-import re
 import signal
 import socket
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -21,15 +21,17 @@ from howdah.cli import apps, logs
 from howdah.cli.errors import OK, NotAnApp, say
 from howdah.cli.options import ANYWHERE, Where, target
 from howdah.cli.supervisor import NUMBER, Supervisor
+from howdah.config import Config
 from howdah.durations import duration, in_words
 from howdah.errors import InvalidOption
 from howdah.migrate import release
+from howdah.serving import described_queues, queues_in_words
 from howdah.telemetry import AttemptEnded, Event
-from howdah.worker.settings import Weight
+from howdah.worker.address import Address
+from howdah.worker.probes import check_free
 from howdah.worker.worker import Worker
 
 logger = logging.getLogger("howdah.worker")
-_LIMIT = re.compile(r"(?P<name>.+)(?P<sign>[=*])(?P<number>[^=*]*)", re.DOTALL)
 
 
 @Parameter(name="*")
@@ -47,11 +49,11 @@ class How:
         ),
     ] = None
     concurrency: Annotated[
-        int, Parameter(name=["--concurrency", "-c"], env_var="HOWDAH_CONCURRENCY", help="The most tasks at once")
-    ] = 100
+        int | None, Parameter(name=["--concurrency", "-c"], help="The most tasks at once [default: 100]")
+    ] = None
     processes: Annotated[
-        int, Parameter(env_var="HOWDAH_PROCESSES", help="So many workers, each a process that is restarted if it dies")
-    ] = 1
+        int | None, Parameter(help="So many workers, each a process that is restarted if it dies [default: 1]")
+    ] = None
     process_slots: Annotated[
         int | None, Parameter(help='Processes for handlers with executor="process" [default: one per core]')
     ] = None
@@ -59,25 +61,52 @@ class How:
         bool, Parameter(negative="", show_default=False, help="Exit when nothing is due and nothing runs")
     ] = False
     grace: Annotated[
-        str, Parameter(env_var="HOWDAH_GRACE", help="How long running tasks may go on after a request to stop")
-    ] = "30s"
+        str | None, Parameter(help="How long running tasks may go on after a request to stop [default: 30s]")
+    ] = None
     lease: Annotated[
-        str, Parameter(env_var="HOWDAH_LEASE", help="How soon the tasks of a worker that died are taken over")
-    ] = "30s"
-    poll: Annotated[str, Parameter(env_var="HOWDAH_POLL", help="How long it sleeps at most between two looks")] = "5s"
-    listen: Annotated[bool, Parameter(negative="--no-listen", help="Wake up by LISTEN; else only by polling")] = True
+        str | None, Parameter(help="How soon the tasks of a worker that died are taken over [default: 30s]")
+    ] = None
+    poll: Annotated[str | None, Parameter(help="How long it sleeps at most between two looks [default: 5s]")] = None
+    listen: Annotated[
+        bool | None, Parameter(negative="--no-listen", help="Wake up by LISTEN; else only by polling [default: yes]")
+    ] = None
+    health: Annotated[
+        str | None,
+        Parameter(
+            env_var="HOWDAH_HEALTH",
+            help="HOST:PORT to answer /livez, /readyz and /health on; :8321 is on this machine only. With --processes each "
+            "worker has a port of its own: 8321, 8322, …",
+        ),
+    ] = None
     verbose: Annotated[
         bool,
         Parameter(name=["--verbose", "-v"], negative="", show_default=False, help="Say each task that ended, and more"),
     ] = False
     log: Annotated[logs.LogFormat, Parameter(env_var="HOWDAH_LOG", help="How to log on stderr")] = "text"
 
+    def settled(self) -> How:
+        """With what is configured where nothing was given. Raises InvalidOption."""
+        config = Config.read()
+        queues = described_queues(config.queues) if config.queues is not None else None
+        processes = config.processes if self.processes is None else self.processes
+        if processes < 1:
+            raise InvalidOption(f"processes must be a whole number from 1, not {processes}")
+        return replace(
+            self,
+            queue=queues if self.queue is None else self.queue,
+            concurrency=config.concurrency if self.concurrency is None else self.concurrency,
+            processes=processes,
+            process_slots=config.process_slots if self.process_slots is None else self.process_slots,
+            grace=_text(config.grace) if self.grace is None else self.grace,
+            lease=_text(config.lease) if self.lease is None else self.lease,
+            poll=_text(config.poll) if self.poll is None else self.poll,
+            listen=config.listen if self.listen is None else self.listen,
+        )
+
     def worker(self, app: App) -> Worker:
         """Raises InvalidOption."""
-        if self.processes < 1:
-            raise InvalidOption(f"processes must be a whole number from 1, not {self.processes}")
         return app.worker(
-            queues=_queues(self.queue),
+            queues=queues_in_words(self.queue) if self.queue else None,
             concurrency=self.concurrency,
             processes=self.process_slots,
             lease=self.lease,
@@ -85,20 +114,25 @@ class How:
             listen=self.listen,
             grace=self.grace,
             until_idle=self.until_idle,
+            health=None if self.health is None else str(self.address(int(os.environ.get(NUMBER, "1")))),
         )
+
+    def address(self, number: int) -> Address:
+        """Where the worker of this number answers probes; only with health. Raises InvalidOption."""
+        return Address.read(self.health or "").for_worker(number)
 
     def arguments(self) -> list[str]:
         """The same again, for the workers of a supervisor."""
         said: list[str] = []
         for text in self.queue or ():
             said += ["-q", text]
-        said += ["-c", str(self.concurrency), "--grace", self.grace, "--lease", self.lease, "--poll", self.poll]
-        said += ["--log", self.log]
-        said += ["--process-slots", str(self.process_slots)] if self.process_slots else []
+        for name in ("concurrency", "process_slots", "grace", "lease", "poll", "log", "health"):
+            if (value := getattr(self, name)) is not None:
+                said += [f"--{name.replace('_', '-')}", str(value)]
         return (
             said
             + ["--until-idle"] * self.until_idle
-            + ["--no-listen"] * (not self.listen)
+            + ["--no-listen"] * (self.listen is False)
             + ["--verbose"] * self.verbose
         )
 
@@ -169,6 +203,9 @@ def _add_pipelines(app: App, files: Sequence[str]) -> None:
 
 def _serve(served: App, what: str, again: Sequence[str], how: How, where: Where) -> int:
     """Run one worker here, or several below a supervisor that runs `again`."""
+    how = how.settled()
+    for name in served.config.unused(served.registry.names()):
+        say(f"note: the configuration says something of a kind {name!r}, which is not here")
     if how.verbose:
         served.listen(_say_end)
     # Checked before anything starts, whoever runs it in the end.
@@ -180,6 +217,10 @@ def _serve(served: App, what: str, again: Sequence[str], how: How, where: Where)
         _print_banner(what, served, how)
         if how.processes == 1:
             return _run(served, made)
+        assert how.processes is not None
+        if how.health is not None:
+            for number in range(1, how.processes + 1):
+                check_free(how.address(number))
         arguments = [*again, *how.arguments(), *(["--dsn", where.dsn] if where.dsn else [])]
         return asyncio.run(Supervisor(arguments, how.processes).run())
     finally:
@@ -224,31 +265,8 @@ def _fast_loop() -> type[asyncio.AbstractEventLoop] | None:
     return None
 
 
-def _queues(given: Sequence[str] | None) -> dict[str, int | Weight] | None:
-    """What -q was given. Raises InvalidOption."""
-    if not given:
-        return None
-    queues: dict[str, int | Weight] = {}
-    for text in given:
-        name, limit = _queue(text)
-        if name in queues:
-            raise InvalidOption(f"queue {name!r} was given twice")
-        queues[name] = limit
-    return queues
-
-
-def _queue(text: str) -> tuple[str, int | Weight]:
-    match = _LIMIT.fullmatch(text)
-    if match is None:
-        return text, Weight()
-    try:
-        number = match["number"].strip()
-        return match["name"], int(number) if match["sign"] == "=" else Weight(float(number))
-    except ValueError as error:
-        raise InvalidOption(
-            f"-q {text!r}: {match['number']!r} is not a {'whole ' * (match['sign'] == '=')}number",
-            hint="Write NAME, NAME=10 (at most 10 at once) or NAME*3 (three shares)",
-        ) from error
+def _text(length: timedelta) -> str:
+    return f"{length.total_seconds()}s"
 
 
 def _print_banner(what: str, app: App, how: How) -> None:
@@ -256,11 +274,14 @@ def _print_banner(what: str, app: App, how: How) -> None:
     started = f" (started in {in_words(server.seconds)})" if server is not None and server.started else ""
     kinds = app.registry.names()
     listed = ", ".join(kinds[:8]) + (f" and {len(kinds) - 8} more" if len(kinds) > 8 else "")
-    workers = f" in each of {how.processes} workers" if how.processes > 1 else ""
+    workers = f" in each of {how.processes} workers" if how.processes != 1 else ""
     say(f"howdah {release()} · {what} · pid {os.getpid()} on {socket.gethostname()}")
     say(f"  database     {target(app.installation.dsn)}{started}")
     say(f"  kinds        {listed}")
     say(f"  queues       {', '.join(how.queue) if how.queue else 'all'}")
     say(f"  concurrency  {how.concurrency}{workers}")
-    grace = in_words(duration(how.grace))
+    if how.health is not None:
+        ports = f" to {how.address(how.processes or 1).port}" if (how.processes or 1) > 1 else ""
+        say(f"  health       http://{how.address(1)}{ports}/readyz")
+    grace = in_words(duration(how.grace or 0))
     say(f"  stop         Ctrl-C finishes what runs (at most {grace}); twice gives it back at once")

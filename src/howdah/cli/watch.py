@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from howdah.cli.errors import FAILED, OK, say, say_error
 from howdah.cli.look import progress_words
-from howdah.cli.options import ANYWHERE, Ids, Output, Where, task_ids
+from howdah.cli.options import ANYWHERE, Ids, OfKey, Output, Where, id_of, task_ids
 from howdah.cli.output import STATUS_STYLES, escaped, for_people, plain, print_line, to_json
 from howdah.client import Client
 from howdah.durations import in_words
@@ -23,12 +23,14 @@ _PAGE = 1000
 _FIELDS = ("time", "id", "kind", "status", "attempt", "done", "total", "note")
 
 
-def watch(*ids: Ids, output: Output = None, where: Where = ANYWHERE) -> int:
+def watch(*ids: Ids, key: OfKey = None, output: Output = None, where: Where = ANYWHERE) -> int:
     """Follow tasks until they end. Exits with 0 if all succeeded, with 1 if one failed or was cancelled."""
     wanted = task_ids(ids)
-    if not wanted:
-        raise InvalidOption("no task was named", hint="howdah watch ID")
+    if not wanted and key is None:
+        raise InvalidOption("no task was named", hint="howdah watch ID, or howdah watch --key KEY")
     with where.client() as client:
+        if key is not None:
+            wanted = list(dict.fromkeys([*wanted, id_of(client, None, key)]))
         looks = _looks(client, wanted)
         return _verdict(_draw(looks, wanted) if for_people(output) else _print(looks, output))
 

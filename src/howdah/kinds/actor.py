@@ -15,6 +15,7 @@ from howdah.kinds import ending
 from howdah.kinds.registry import Beginning, Defaults, Executor, executor_of, row
 from howdah.outcomes import Again, Done, Join, Outcome, Sleep, Suspend, Transition
 from howdah.payload import DEFAULT_MAX_BYTES, Fields, Messages, plain_json
+from howdah.templates import check_fields
 
 
 class ActorKind:
@@ -38,6 +39,7 @@ class ActorKind:
         self.defaults = defaults
         self.max_payload = max_payload
         self.fields: Fields[Any] = Fields[Any].of(cls, name=name)
+        check_fields(name, defaults.key, defaults.groups, None if self.fields.takes_any else self.fields.keys)
         if "poll" in getattr(cls, "__annotations__", {}):
             raise InvalidOption(f"{name} has a field called poll", hint="That is the method's name: call it otherwise")
         poll = getattr(cls, "poll", None)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import traceback
+from collections.abc import Awaitable
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from howdah.backoff import Retry
 from howdah.context import ClaimedTask
@@ -19,6 +21,7 @@ from howdah.outcomes import (
     Join,
     Move,
     Outcome,
+    RateLimited,
     RetryAfter,
     Sleep,
     Snooze,
@@ -26,6 +29,7 @@ from howdah.outcomes import (
     Transition,
 )
 
+T = TypeVar("T")
 ERROR_LENGTH = 10_000
 TRACEBACK_LENGTH = 30_000
 
@@ -35,6 +39,18 @@ class TimedOut(TimeoutError):
 
     def __init__(self, limit: timedelta) -> None:
         super().__init__(f"the attempt ran longer than {in_words(limit)}")
+
+
+async def within(limit: timedelta | None, work: Awaitable[T]) -> T:
+    """What the work returns. Raises TimedOut when it has not ended by then."""
+    clock = asyncio.timeout(None if limit is None else limit.total_seconds())
+    try:
+        async with clock:
+            return await work
+    except TimeoutError:
+        if limit is None or not clock.expired():
+            raise  # of the work itself
+        raise TimedOut(limit) from None
 
 
 class ProcessDied(Exception):
@@ -79,6 +95,10 @@ def of_outcome(codec: Codec, task: ClaimedTask, retry: Retry, outcome: Outcome) 
             return succeeded(codec, outcome.result)
         case Snooze():
             return Transition("queued", delay=outcome.delay, attempts="unspent")
+        case RateLimited():
+            said = {"seconds": outcome.retry_after.total_seconds(), "group": outcome.group, "reason": outcome.reason}
+            close = {name: value for name, value in said.items() if value is not None}
+            return Transition("queued", delay=outcome.retry_after, attempts="unspent", close=close)
         case Fail():
             return Transition("failed", error=_clean(outcome.reason, ERROR_LENGTH), event="failure")
         case Cancel():
@@ -113,6 +133,19 @@ def of_error(task: ClaimedTask, retry: Retry, error: BaseException) -> Transitio
         error=in_a_line(error),
         event="timeout" if timed_out else "retry",
         details=details | {"delay": delay.total_seconds()},
+    )
+
+
+def late(policy: str, said: str, details: dict[str, Any] | None = None) -> Transition:
+    """The transition for a task that cannot end in time any more: parked, or dropped. No retries: there is no time for them."""
+    details = (details or {}) | {"parked": policy == "park"}
+    details.pop("delay", None)
+    if policy == "park":
+        return Transition(
+            "failed", error=_clean(f"DeadlinePassed: {said}", ERROR_LENGTH), event="late", details=details
+        )
+    return Transition(
+        "cancelled", reason=_clean(f"deadline passed: {said}", ERROR_LENGTH), event="late", details=details
     )
 
 

@@ -13,6 +13,7 @@ from howdah.kinds import ending
 from howdah.kinds.registry import Beginning, Defaults, Executor, executor_of, row
 from howdah.outcomes import Outcome, Transition
 from howdah.payload import DEFAULT_MAX_BYTES, Signature
+from howdah.templates import check_fields, fields_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,6 +32,7 @@ class FunctionKind(Generic[P, R]):
         executor: Executor | None = None,
         transactional: bool = False,
         max_payload: int = DEFAULT_MAX_BYTES,
+        signature: Signature | None = None,
     ) -> None:
         self.function = function
         self.name = name
@@ -42,7 +44,11 @@ class FunctionKind(Generic[P, R]):
             raise InvalidOption(
                 f"{name}: transactional=True needs an async function, because ctx.connection is an async connection"
             )
-        self.signature = Signature.of(function, injected=(Context,), name=name)
+        self.signature = signature or Signature.of(function, injected=(Context,), name=name)
+        check_fields(name, defaults.key, defaults.groups, self.signature.keys)
+        # What a key is made of is in the payload, also where the caller leaves it out.
+        named = {field: self.signature.default_of(field) for field, *_ in fields_of(defaults.key, defaults.groups)}
+        self._written = {field: value for field, value in named.items() if value is not inspect.Parameter.empty}
         self.max_payload = max_payload
 
     @property
@@ -83,6 +89,9 @@ class FunctionKind(Generic[P, R]):
 
     def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
         """Arguments as payload. Raises InvalidPayload."""
+        if self._written:
+            given = self.signature.bind(args, dict(kwargs))
+            kwargs = {**{field: value for field, value in self._written.items() if field not in given}, **kwargs}
         return self.signature.encode(args, dict(kwargs), max_bytes=self.max_payload)
 
     def encode_result(self, value: Any) -> str | None:
@@ -105,6 +114,10 @@ class FunctionKind(Generic[P, R]):
             value = await ctx.call(self.function, arguments)
         except Outcome as outcome:
             value = outcome
+        return self.transition(task, ctx, value)
+
+    def transition(self, task: ClaimedTask, ctx: Context, value: Any) -> Transition:
+        """How an attempt ends whose function returned this."""
         transition = ending.of_value(self, task, self.defaults.retry, value)
         if transition.attempts == "reset":
             transition.consumed = ctx.consumed

@@ -27,6 +27,7 @@ from howdah.options import check_name, options
 from howdah.outcomes import Transition
 from howdah.poller import Asked, Asking, DuplicateInstruction, ErrorEvent, Poller, TaskEvent, instruction_key
 from howdah.poller.listeners import Listeners, Listening
+from howdah.templates import Exactly
 
 R = TypeVar("R")
 log = logging.getLogger("howdah.poller")
@@ -68,13 +69,17 @@ class Instructions:
 
     def row(self, instruction: Any) -> dict[str, Any]:
         """Its task, as `howdah.spawn` takes it, all but its id. Raises InvalidPayload if the task does not take it."""
-        chosen = options(key=self.key(instruction), on_conflict="skip")
-        return newborn(self.into, self._beginning(instruction), chosen, child=False) | {"source": self.source}
+        chosen = options(key=Exactly(self.key(instruction)), on_conflict="skip")
+        row = newborn(self.into, self._beginning(instruction), chosen, child=False) | {"source": self.source}
+        row.pop("unique_for", None)  # an instruction may come again when its task has ended
+        return row
 
     async def enqueue(self, instruction: Any) -> None:
         """Make its task now, by itself. Raises DuplicateInstruction if there is one, be it that another worker was faster."""
-        chosen = options(key=self.key(instruction), on_conflict="skip")
-        new = replace(new_task(self.into.name, self._beginning(instruction), chosen), source=self.source)
+        chosen = options(key=Exactly(self.key(instruction)), on_conflict="skip")
+        new = replace(
+            new_task(self.into.name, self._beginning(instruction), chosen), source=self.source, unique_for=None
+        )
         if await self._caller.run(calls.enqueue(new, defaults_known=True)) is None:
             raise self.duplicate(instruction, "has a task already")
 

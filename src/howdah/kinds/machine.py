@@ -17,6 +17,7 @@ from howdah.kinds import ending
 from howdah.kinds.registry import Beginning, Defaults, Executor, executor_of, row, rules
 from howdah.outcomes import Again, Done, Join, Move, Outcome, Transition
 from howdah.payload import DEFAULT_MAX_BYTES, Fields, plain_json
+from howdah.templates import check_fields
 
 log = logging.getLogger("howdah")
 
@@ -330,11 +331,15 @@ class MachineKind:
         return graph_of(self.name, self.described())
 
     def check(self) -> None:
-        """Every move leads to a step of this machine, or it is an error; a step nobody reaches is said."""
+        """Every move leads to a step of this machine, and what keys and groups are made of is where tasks begin, or it is an
+        error; a step nobody reaches is said."""
         if not self.steps:
             raise InvalidOption(
                 f"machine {self.name} has no steps", hint=f"Write @{self.name}.step above a dataclass with a method run"
             )
+        for step in self.starts():
+            known = None if step.fields.takes_any else step.fields.keys
+            check_fields(f"{self.name}.{step.step}", step.defaults.key, step.defaults.groups, known)
         for lost in self.graph().unreachable():
             log.warning(
                 "machine %s: no step leads to %s; if tasks begin there, say so: step(start=True)", self.name, lost

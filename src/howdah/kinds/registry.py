@@ -133,11 +133,35 @@ class Declared(Protocol):
         ...
 
 
+class Told(Protocol):
+    """A task that is told when a colour of health changes."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def each(self) -> bool: ...
+    @property
+    def hold(self) -> timedelta: ...
+    @property
+    def every(self) -> timedelta: ...
+
+
+class Rule(Protocol):
+    """A limit of a group, or how a queue is worked."""
+
+    @property
+    def name(self) -> str: ...
+    def row(self) -> dict[str, Any]:
+        """What the database is told of it."""
+        ...
+
+
 class Registry:
     """The kinds of one App, by name, and what its workers see to beside them.
 
-    `standing` are tasks that must be there while a worker is, `beside` runs in each worker, `queue_limits` says how many of a
-    queue may run at once in the fleet, `closing` is called when the worker ends.
+    `standing` are tasks that must be there while a worker is, `beside` runs in each worker, `limits` and `queues` say how much
+    of a group and of a queue may run in the fleet, `alerts` are told when a colour of health changes, `closing` is called
+    when the worker ends.
     """
 
     def __init__(self) -> None:
@@ -145,7 +169,9 @@ class Registry:
         self.schedules: dict[str, Declared] = {}
         self.standing: list[NewTask] = []
         self.beside: list[Callable[[], AbstractAsyncContextManager[Any]]] = []
-        self.queue_limits: dict[str, int] = {}
+        self.limits: dict[str, Rule] = {}
+        self.queues: dict[str, Rule] = {}
+        self.alerts: list[Told] = []
         self.closing: list[Callable[[], Coroutine[Any, Any, None]]] = []
 
     def add(self, kind: Kind) -> None:
@@ -164,6 +190,17 @@ class Registry:
             )
         self.schedules[schedule.name] = schedule
 
+    def add_rule(self, rules: dict[str, Rule], rule: Rule) -> None:
+        """A limit of a group, or how a queue is worked. Raises InvalidOption if it is said twice, and otherwise."""
+        if rules.get(rule.name, rule) != rule:
+            raise InvalidOption(f"two limits of {rule.name!r} are declared", hint="Declare it once")
+        rules[rule.name] = rule
+
+    def rules(self) -> tuple[str, str]:
+        """The limits of groups and the rules of queues as JSON, for `howdah.declare_limits`."""
+        said = [[rule.row() for rule in rules.values()] for rules in (self.limits, self.queues)]
+        return msgspec.json.encode(said[0]).decode(), msgspec.json.encode(said[1]).decode()
+
     def take_all(self, other: Registry) -> None:
         """Everything of another. Raises InvalidOption if a name is taken."""
         for kind in other:
@@ -172,7 +209,11 @@ class Registry:
             self.add_schedule(schedule)
         self.standing += other.standing
         self.beside += other.beside
-        self.queue_limits |= other.queue_limits
+        self.alerts += other.alerts
+        for limit in other.limits.values():
+            self.add_rule(self.limits, limit)
+        for queue in other.queues.values():
+            self.add_rule(self.queues, queue)
         self.closing += other.closing
 
     def get(self, name: str) -> Kind:
@@ -224,6 +265,7 @@ def rules(defaults: Defaults, beside: Defaults | None = None) -> dict[str, Any]:
         "retry_delay": _seconds(retry.delay),
         "retry_factor": retry.factor,
         "retry_max": _seconds(retry.max),
+        "strategy": retry.strategy,
         "timeout": _seconds(defaults.timeout),
         "key": defaults.key,
         "unique_for": _seconds(defaults.unique_for),

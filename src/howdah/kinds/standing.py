@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -62,14 +61,7 @@ class StandingKind:
 
     async def within_limit(self, work: Awaitable[R]) -> R:
         """Raises TimedOut."""
-        clock = asyncio.timeout(None if self.limit is None else self.limit.total_seconds())
-        try:
-            async with clock:
-                return await work
-        except TimeoutError:
-            if self.limit is None or not clock.expired():
-                raise  # of the work itself
-            raise ending.TimedOut(self.limit) from None
+        return await ending.within(self.limit, work)
 
     # ── as a kind ──
 

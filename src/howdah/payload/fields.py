@@ -78,6 +78,11 @@ class Fields(Generic[T]):
         """Every key that a payload may have."""
         return self._shape.keys
 
+    @property
+    def takes_any(self) -> bool:
+        """Whether a payload may have other keys as well."""
+        return self._shape.open
+
     def encode(self, value: T, *, max_bytes: int = DEFAULT_MAX_BYTES) -> str:
         """The JSON text of an object. Raises InvalidPayload if it would not come back as it is."""
         return sound(self.write(value), self._prefix, "", max_bytes)

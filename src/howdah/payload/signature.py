@@ -52,6 +52,7 @@ class Signature:
         self._shown = shown
         parameters = [p for p in shown.parameters.values() if p.kind is not p.VAR_KEYWORD]
         self._names = {p.name: p.annotation for p in parameters}
+        self.names = tuple(self._names)
         self._positional = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
         self._required = tuple(p.name for p in parameters if p.default is _EMPTY)
         self._has_optional = len(self._required) < len(parameters)
@@ -89,6 +90,16 @@ class Signature:
         except Exception:  # Often a class that only type checkers import: the result is then plain JSON.
             result = Any
         return cls(title, inspect.Signature(shown, return_annotation=result), services)
+
+    @property
+    def keys(self) -> frozenset[str] | None:
+        """Every key that a payload may have; None: any, because it takes **kwargs."""
+        return None if self._extra is not None else frozenset(self._names)
+
+    def default_of(self, name: str) -> Any:
+        """What a parameter is when it is not given; `inspect.Parameter.empty` if it must be."""
+        parameter = self._shown.parameters.get(name)
+        return _EMPTY if parameter is None else parameter.default
 
     def __str__(self) -> str:
         """The signature as a caller sees it, for sentences: `welcome(user_id: int, name: str = 'x')`."""

@@ -9,6 +9,7 @@ from howdah.app import App
 from howdah.errors import InvalidOption
 from howdah.kinds.registry import Registry
 from howdah.kinds.schedule import Schedule
+from howdah.limits import QueueRules
 from howdah.options import check_name
 from howdah.pipeline.collector import CollectorKind, CollectStep
 from howdah.pipeline.document import load
@@ -32,7 +33,8 @@ def add_pipeline(app: App, file: Path | str | Document) -> PipelineKind:
     kind = PipelineKind(document, max_payload=app.max_payload)
     found = Registry()
     found.add(kind)
-    found.queue_limits |= kind.limits
+    for queue, most in kind.limits.items():
+        found.add_rule(found.queues, QueueRules(queue, running=most))
     found.closing.append(kind.close)
     for name, spec in document.stages.items():
         stage = spec.stage
@@ -59,7 +61,7 @@ def add_pipeline(app: App, file: Path | str | Document) -> PipelineKind:
 
 
 def _check_names(known: Registry, found: Registry, document: Document) -> None:
-    for name in (*(kind.name for kind in found), *found.queue_limits):
+    for name in (*(kind.name for kind in found), *found.queues):
         check_name(name, f"{document.path}: the name of the pipeline with that of a stage")
     taken = [f"a handler called {kind.name!r}" for kind in found if known.find(kind.name) is not None]
     taken += [f"a schedule called {name!r}" for name in found.schedules if name in known.schedules]

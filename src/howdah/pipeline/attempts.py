@@ -19,7 +19,7 @@ MAX_CONCURRENCY = 1_000_000
 
 ALL_STAGES = ("retry", "timeout", "queue", "priority")
 ONE_STAGE = (*ALL_STAGES, "delay")
-RETRY = ("retries", "delay", "factor", "max", "jitter")
+RETRY = ("retries", "delay", "factor", "max", "jitter", "strategy")
 
 
 class Attempts:

@@ -28,6 +28,7 @@ from howdah.payload import plain_json
 from howdah.pipeline.kind import PipelineKind, StageStep
 from howdah.pipeline.stage import Event
 from howdah.pipeline.stages.collect import Collect
+from howdah.templates import Exactly
 
 # A window without events keeps its task for so long: groups come and go.
 _IDLE = timedelta(hours=1)
@@ -59,7 +60,7 @@ class CollectorKind(StandingKind):
         """The task that collects this group, made if need be."""
         known = self._ids.get(group)
         if known is None:
-            task = await self._app.using(key=self._key(group)).enqueue(self.name, group=group)
+            task = await self._app.using(key=Exactly(self._key(group))).enqueue(self.name, group=group)
             known = self._ids[group] = task.id
             if len(self._ids) > 10_000:
                 self._ids = {group: known}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import msgspec
 
+from howdah.backoff import Strategy
 from howdah.pipeline import attempts
 from howdah.pipeline.checking import MAX_STAGES, NAME
 from howdah.pipeline.modules import BUILT_IN, Modules
@@ -171,6 +172,10 @@ def _retry() -> Schema:
         ),
         "max": _duration("The longest wait."),
         "jitter": _described({"type": "number", "minimum": 0, "maximum": 1}, "How much is added at random."),
+        "strategy": _described(
+            {"enum": list(get_args(Strategy))},
+            "How the wait grows: standard (times factor), fixed, immediate (at once, then as standard), poly (times n^factor).",
+        ),
     }
     return _described({"anyOf": [retries, _object(fields)]}, "How often a failed attempt is tried again.")
 

@@ -67,16 +67,20 @@ begin
   grant select on howdah.migration, howdah.installed to howdah_client, howdah_worker, howdah_viewer, howdah_admin;
 
   -- Enqueue, and send. Many tasks go by COPY, or by INSERT … RETURNING id: into these columns, so only tasks that wait.
-  grant execute on function howdah.now, howdah.enqueue, howdah.put, howdah.enqueue_many, howdah.send
+  grant execute on function howdah.now, howdah.enqueue, howdah.put, howdah.enqueue_many, howdah.put_many, howdah.send
      to howdah_client, howdah_worker, howdah_admin;
   grant insert (id, kind, queue, priority, run_at, payload, step, groups, cost, start_before, finish_before, late), select (id) on howdah.task
      to howdah_client, howdah_worker, howdah_admin;
   execute format('grant usage on sequence %s to howdah_client, howdah_worker, howdah_admin', pg_get_serial_sequence('howdah.task', 'id'));
 
   -- Look.
-  grant select on howdah.queues, howdah.workers, howdah.kind to howdah_client, howdah_worker, howdah_viewer, howdah_admin;
+  grant select on howdah.key to howdah_client, howdah_worker, howdah_viewer, howdah_admin;
+  grant select on howdah.queues, howdah.groups, howdah.workers, howdah.kind to howdah_client, howdah_worker, howdah_viewer, howdah_admin;
   grant select on howdah.tasks, howdah.message, howdah.schedules to howdah_client, howdah_worker, howdah_admin;
-  grant execute on function howdah.find, howdah.count_tasks, howdah.inbox, howdah.outcomes, howdah.why, howdah.history, howdah.step_counts to howdah_client, howdah_worker, howdah_admin;
+  grant execute on function howdah.find, howdah.count_tasks, howdah.inbox, howdah.outcomes, howdah.why, howdah.history, howdah.step_counts,
+     howdah.held, howdah.holder, howdah.why_key to howdah_client, howdah_worker, howdah_admin;
+  grant execute on function howdah.health to howdah_client, howdah_worker, howdah_viewer, howdah_admin;
+  grant execute on function howdah.doctor to howdah_client, howdah_worker, howdah_admin;
   -- Not what people wrote or programs said: payload, result, progress, error, last_error, reason; message, data; body.
   grant select (id, kind, queue, status, step, key, priority, attempt, lost, run_at, created_at, claimed_at, finished_at, worker, epoch, parent, children, inbox_seq, source, tick, groups, cost, start_before, finish_before, late)
      on howdah.tasks to howdah_viewer;
@@ -89,15 +93,16 @@ begin
 
   -- Run tasks: the worker protocol, and what a worker does for everybody's good.
   grant execute on function howdah.declare, howdah.register, howdah.pump, howdah.settle_rest, howdah.heartbeat, howdah.report,
-     howdah.leave, howdah.inboxes, howdah.reserve_ids, howdah.wake_suspended, howdah.rescue, howdah.make_partitions, howdah.retain,
+     howdah.leave, howdah.inboxes, howdah.reserve_ids, howdah.wake_suspended, howdah.expire, howdah.rescue, howdah.make_partitions, howdah.retain,
      howdah.waiting_queues, howdah.declare_schedules, howdah.due_schedules, howdah.fire, howdah.schedule_failed, howdah.instructions, howdah.stand,
-     howdah.limit_queue
+     howdah.declare_limits, howdah.backoff, howdah.tell_health
      to howdah_worker;
 
-  -- Repair.
+  -- Repair. A key that an ended task holds is free again when its row is deleted.
+  grant delete on howdah.key to howdah_admin;
   grant execute on function howdah.retry_all, howdah.cancel_all, howdah.edit_all, howdah.drain, howdah.disable, howdah.enable, howdah.purge,
      howdah.export_tasks, howdah.import_tasks, howdah.import_families to howdah_admin;
-  grant execute on function howdah.cancel, howdah.edit, howdah.retry, howdah.pause, howdah.resume, howdah.stop_workers, howdah.limit_queue,
+  grant execute on function howdah.cancel, howdah.edit, howdah.retry, howdah.pause, howdah.resume, howdah.stop_workers, howdah.set_limit, howdah.unset_limit, howdah.close_group, howdah.open_group, howdah.set_queue,
      howdah.schedule, howdah.unschedule, howdah.pause_schedule, howdah.resume_schedule, howdah.trigger to howdah_admin;
 
   -- ── what somebody was granted, and the triggers that plain INSERT fires, run with the rights of the owner ──

@@ -19,6 +19,7 @@ from howdah.db.failures import passes
 from howdah.db.pool import Database, run_on
 from howdah.inbox import Mail
 from howdah.kinds import ending
+from howdah.kinds.batch import BatchKind
 from howdah.kinds.registry import Handler
 from howdah.outcomes import Transition
 from howdah.worker.family import Family
@@ -40,8 +41,8 @@ class Attempt:
     """
 
     __slots__ = (
-        "_began", "_done", "_effects", "_ended", "_lease", "_processes", "_report", "_why", "committed", "ctx", "kind", "seconds",
-        "started", "task",
+        "_batches", "_began", "_done", "_effects", "_ended", "_lease", "_processes", "_report", "_why", "committed", "ctx", "kind",
+        "seconds", "started", "task",
     )  # fmt: skip
 
     def __init__(
@@ -64,6 +65,7 @@ class Attempt:
         self._lease = lease
         self._effects = effects
         self._processes = house.processes
+        self._batches = house.batches
         self._report = report
         self._ended = ended
         self._why: Why | None = None
@@ -79,7 +81,8 @@ class Attempt:
         self._why = self._why if self._why == "lost" else why
         self.ctx.cancel()
         # One that has not begun looks by itself: cancelled now, it would never come to say how it ended.
-        if self._began and (self.kind.executor != "thread" or why != "cancel"):
+        # One of a batch only leaves it.
+        if self._began and (self.kind.executor != "thread" or why != "cancel" or isinstance(self.kind, BatchKind)):
             self._done.cancel()
 
     async def wait(self) -> None:
@@ -94,7 +97,9 @@ class Attempt:
                 raise asyncio.CancelledError
             if (mail := self.ctx.mail) is not None and mail.more and self.kind.reads_all:
                 await self._read_all(mail)
-            if self.kind.transactional:
+            if (left := self._time_left) is not None and left <= 0:
+                transition = self._late("its time was over when this attempt was to begin")
+            elif self.kind.transactional:
                 transition = await self._in_transaction()
             else:
                 transition = await self._limited()
@@ -106,6 +111,8 @@ class Attempt:
             raise
         except BaseException as error:  # of a hook, of ours, or one that a handler took great care to get through
             transition = ending.of_error(self.task, self.kind.defaults.retry, error)
+        if transition is not None:
+            transition = self._in_time(transition)
         if self._why == "lost":
             transition = None
         elif self._why == "cancel" and transition is not None and transition.to == "succeeded" and self.ctx.saw_cancel:
@@ -124,30 +131,70 @@ class Attempt:
 
     async def _limited(self) -> Transition:
         """The handler's transition; its exceptions become one. Only a cancellation goes through."""
-        kind, limit = self.kind, self.kind.defaults.timeout
         try:
-            if kind.executor == "process":
-                transition = await self._processes.attempt(kind, self.task, self._report, self.ctx.mail)
-            elif limit is None:
-                transition = await kind.attempt(self.task, self.ctx)
-            else:
-                transition = await self._timed(limit)
+            left = self._time_left
+            transition = await (self._handled() if left is None else self._before_the_deadline(left))
             if transition.error is None:
                 transition.effects = transition.effects or self.ctx.effects
             return transition
         except (Exception, SystemExit) as error:
-            return ending.of_error(self.task, kind.defaults.retry, error)
+            return ending.of_error(self.task, self.kind.defaults.retry, error)
+
+    async def _handled(self) -> Transition:
+        kind, limit = self.kind, self.kind.defaults.timeout
+        if isinstance(kind, BatchKind):
+            return await self._batches.attempt(kind, self.task, self.ctx, self._begin)
+        if kind.executor == "process":
+            return await self._processes.attempt(kind, self.ctx.as_it_is_now(), self._report, self.ctx.mail)
+        if limit is None:
+            return await kind.attempt(self.task, self.ctx)
+        return await self._timed(limit)
 
     async def _timed(self, limit: timedelta) -> Transition:
-        clock = asyncio.timeout(limit.total_seconds())
+        try:
+            return await ending.within(limit, self.kind.attempt(self.task, self.ctx))
+        except ending.TimedOut:
+            self.ctx.cancel()  # a thread goes on, and may look
+            raise
+
+    async def _before_the_deadline(self, left: float) -> Transition:
+        """As `_handled`, and no longer than the task may take as a whole."""
+        clock = asyncio.timeout(left)
         try:
             async with clock:
-                return await self.kind.attempt(self.task, self.ctx)
+                return await self._handled()
         except TimeoutError:
             if not clock.expired():
-                raise  # the handler's own
-            self.ctx.cancel()  # a thread goes on, and may look
-            raise ending.TimedOut(limit) from None
+                raise
+            self.ctx.cancel()
+            return self._late("it was still running at its deadline")
+
+    @property
+    def _time_left(self) -> float | None:
+        """Seconds until its deadline; None for a task that has none, or runs all the same."""
+        return None if self.task.time_left is None or self._policy == "run" else self.ctx.time_left
+
+    @property
+    def _policy(self) -> str:
+        return self.task.late or self.kind.defaults.late
+
+    def _in_time(self, transition: Transition) -> Transition:
+        """The transition, or that the task is late, if it is to be tried again when its time is over."""
+        left = self._time_left
+        if left is None or transition.to != "queued" or transition.error is None or transition.delay is None:
+            return transition
+        if transition.delay.total_seconds() < left:
+            return transition
+        said = f"no time is left for another attempt; attempt {self.task.attempt} failed: {transition.error}"
+        return self._late(said, transition.details)
+
+    def _late(self, said: str, details: dict[str, Any] | None = None) -> Transition:
+        self.ctx.forget_effects()
+        return ending.late(self._policy, said, details)
+
+    def _begin(self) -> None:
+        """The batch that it waited for begins."""
+        self.started = time.monotonic()
 
     async def _read_all(self, mail: Mail) -> None:
         """The rest of an inbox, for those who need all of it: after a Join of many children."""
@@ -175,7 +222,7 @@ class Attempt:
                 async with conn.transaction():
                     self.ctx.join(conn)
                     transition = await self._limited()
-                    if transition.error is not None:
+                    if transition.error is not None or transition.event == "late":
                         raise _Undo
                     await self._finish(conn, transition)
             except _Undo:

@@ -10,6 +10,7 @@ from typing import Any
 from howdah import calls
 from howdah.context import ClaimedTask, Progress
 from howdah.db.line import Line
+from howdah.kinds.registry import Told
 from howdah.payload import plain_json
 from howdah.worker.lanes import Lanes
 from howdah.worker.lease import Lease, awake_clock
@@ -88,6 +89,24 @@ class Alarm(Service):
         return _LOOK_EVERY if found.next_in is None else min(max(found.next_in, 0) + 0.001, _LOOK_EVERY)
 
 
+class Deadlines(Service):
+    """Ends tasks that wait past their deadline: the next one is known, as with Alarm. None of them is started meanwhile."""
+
+    name = "deadlines"
+
+    def __init__(self, line: Line) -> None:
+        super().__init__()
+        self._line = line
+
+    async def turn(self) -> float:
+        found = await self._line.run(calls.expire())
+        if found.dropped or found.parked:
+            log.warning("deadlines: %d late tasks dropped, %d parked", found.dropped, found.parked)
+        if found.dropped + found.parked >= 1000:
+            return 0
+        return _LOOK_EVERY if found.next_in is None else min(max(found.next_in, 0) + 0.001, _LOOK_EVERY)
+
+
 class Reporter(Service):
     """Writes the last word of ctx.progress, about twice a second."""
 
@@ -117,6 +136,18 @@ class Reporter(Service):
                     log.warning("task %d: %s", task_id, error)
             await self._line.run(calls.report(self._lease.id, rows))
         return 0.5
+
+
+def alarm_bell(line: Line, alert: Told, wake: Callable[[], None]) -> Chore:
+    """Tells an alert task of the changes of health."""
+
+    async def look() -> bool:
+        told = await line.run(calls.tell_health(alert.kind, each=alert.each, hold=alert.hold, every=alert.every))
+        if told:
+            wake()  # also where no notification comes
+        return False
+
+    return Chore(f"alert {alert.kind}", alert.every.total_seconds(), look)
 
 
 def household(line: Line, lanes: Lanes, wake: Callable[[], None]) -> list[Chore]:

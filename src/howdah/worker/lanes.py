@@ -8,8 +8,10 @@ from typing import Any
 
 import msgspec
 
+from howdah.kinds.batch import is_claimed_for_a_process
 from howdah.kinds.registry import Registry
-from howdah.worker.settings import Settings, Weight
+from howdah.serving import Weight
+from howdah.worker.settings import Settings
 
 # How often at least the claim looks from the start again, for what appeared behind its cursors. When such a look is
 # slow (dead entries that a long transaction keeps alive), it may take a twentieth of the time.
@@ -25,8 +27,8 @@ class Lanes:
         self.serves_all = settings.queues is None
         self._concurrency = settings.concurrency
         self._eager: str | None = None
-        self._plain = sorted(kind.name for kind in registry if kind.executor != "process")
-        self._process = sorted(kind.name for kind in registry if kind.executor == "process")
+        self._plain = sorted(kind.name for kind in registry if not is_claimed_for_a_process(kind))
+        self._process = sorted(kind.name for kind in registry if is_claimed_for_a_process(kind))
         self.use_processes = bool(self._process)
         if self.serves_all:
             for kind in registry:
@@ -57,7 +59,7 @@ class Lanes:
 
         A lane may take its share first, then up to its limit of what the others leave.
         """
-        self._cursors_sent = {} if fresh else self._cursors
+        self._cursors_sent = _turns(self._cursors) if fresh else self._cursors
         weights = {queue: limit.weight for queue, limit in self._limits.items() if isinstance(limit, Weight)}
         total = sum(weights.values())
         lanes: list[dict[str, Any]] = []
@@ -111,3 +113,11 @@ class Lanes:
             self._cursors[lane] = self._cursors.get(lane, {}) | reached
         if fresh:
             self._fresh_at = time.monotonic() + max(_FRESH_EVERY, _FRESH_SHARE * seconds)
+
+
+def _turns(cursors: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Cursors that begin at the start, but for whose turn it is among the groups."""
+    return {
+        lane: {priority: ["-infinity", 0, place[2]] for priority, place in reached.items() if place[2] is not None}
+        for lane, reached in cursors.items()
+    }

@@ -57,6 +57,11 @@ class Lease:
         """Seconds for which this worker may still believe in its lease; 0 when it may not."""
         return 0.0 if self.lost else max(self._trusted_until - awake_clock(), 0.0)
 
+    @property
+    def silence(self) -> float:
+        """Seconds since the last request that the database answered."""
+        return awake_clock() - (self._trusted_until + self.margin - self.ttl)
+
     def renewed(self, asked_at: float) -> None:
         """The database renewed the lease, at some time after `asked_at`."""
         self._trusted_until = max(self._trusted_until, asked_at + self.ttl - self.margin)

@@ -25,6 +25,7 @@ from howdah.enqueue import TaskFunction
 from howdah.errors import HowdahError, InvalidOption
 from howdah.inbox import Mail
 from howdah.kinds import ending
+from howdah.kinds.batch import BatchKind
 from howdah.kinds.machine import Step
 from howdah.kinds.registry import Handler
 from howdah.outcomes import Transition
@@ -34,19 +35,26 @@ from howdah.worker.threads import Threads
 _spawn = multiprocessing.get_context("spawn")
 
 
+# What is told of the progress of which task of a request.
+ReportEach = Callable[[int, Progress], None]
+
+
 class _Request(msgspec.Struct):
+    """`tasks`: one, or those of a batch."""
+
     module: str
     qualname: str
-    task: ClaimedTask
-    mail: Mail | None
+    tasks: list[ClaimedTask]
+    mail: Mail | None = None
 
 
 class _Reply(msgspec.Struct):
-    """How the attempt ended; or that it began, or its progress."""
+    """How the attempts ended; or that they began, or the progress of one of them."""
 
-    transition: Transition | None = None
+    transitions: list[Transition] | None = None
     began: bool = False
     progress: Progress | None = None
+    number: int = 0
 
 
 class _Slot:
@@ -56,9 +64,7 @@ class _Slot:
         self._process: Any = None
         self._pipe: Connection | None = None
 
-    def work(
-        self, request: bytes, began: Callable[[], None], progress: ReportProgress, task: ClaimedTask
-    ) -> Transition:
+    def work(self, request: bytes, began: Callable[[], None], progress: ReportEach) -> list[Transition]:
         """Send one request and wait for its end; `began` is called when the handler is about to run.
 
         Blocking. Raises EOFError or OSError when the child is gone.
@@ -75,9 +81,9 @@ class _Slot:
             if reply.began:
                 began()
             elif reply.progress is not None:
-                progress(task, reply.progress)
-            elif reply.transition is not None:
-                return reply.transition
+                progress(reply.number, reply.progress)
+            elif reply.transitions is not None:
+                return reply.transitions
 
     def _start(self) -> None:
         self._pipe, theirs = _spawn.Pipe()
@@ -112,10 +118,20 @@ class Processes:
 
     async def attempt(self, kind: Handler, task: ClaimedTask, report: ReportProgress, mail: Mail | None) -> Transition:
         """Run one attempt in a child process. Its time begins when the handler does, not while the child starts."""
-        async with self._turns:
-            return await self._attempt(kind, _Request(*kind.source, task, mail), report)
 
-    async def _attempt(self, kind: Handler, request: _Request, report: ReportProgress) -> Transition:
+        def report_it(_: int, progress: Progress) -> None:
+            report(task, progress)
+
+        async with self._turns:
+            (transition,) = await self._attempt(kind, _Request(*kind.source, [task], mail), report_it)
+        return transition
+
+    async def attempt_many(self, kind: Handler, tasks: list[ClaimedTask], report: ReportEach) -> list[Transition]:
+        """As `attempt`, for a batch: how each of them ended."""
+        async with self._turns:
+            return await self._attempt(kind, _Request(*kind.source, tasks), report)
+
+    async def _attempt(self, kind: Handler, request: _Request, report: ReportEach) -> list[Transition]:
         slot = self._free.pop()
         limit = kind.defaults.timeout
         loop = asyncio.get_running_loop()
@@ -130,7 +146,6 @@ class Processes:
             "request": msgspec.json.encode(request),
             "began": lambda: loop.call_soon_threadsafe(start_clock),
             "progress": report,
-            "task": request.task,
         }
         try:
             async with clock:
@@ -183,8 +198,8 @@ def _child(pipe: Connection) -> None:
             request = msgspec.json.decode(pipe.recv_bytes(), type=_Request)
         except (EOFError, OSError):
             return
-        transition = asyncio.run(_attempt(request, pipe))
-        pipe.send_bytes(msgspec.json.encode(_Reply(transition)))
+        transitions = asyncio.run(_attempt(request, pipe))
+        pipe.send_bytes(msgspec.json.encode(_Reply(transitions)))
 
 
 def _follow_parent() -> None:
@@ -195,26 +210,34 @@ def _follow_parent() -> None:
         os._exit(1)
 
 
-async def _attempt(request: _Request, pipe: Connection) -> Transition:
+async def _attempt(request: _Request, pipe: Connection) -> list[Transition]:
     kind = _find(request)
 
     async def call(function: Any, arguments: dict[str, Any]) -> Any:
         return function(**arguments)
 
-    def report(_: ClaimedTask, progress: Progress) -> None:
-        pipe.send_bytes(msgspec.json.encode(_Reply(progress=progress)))
+    def reporter(number: int) -> ReportProgress:
+        return lambda _, progress: pipe.send_bytes(msgspec.json.encode(_Reply(progress=progress, number=number)))
 
-    ctx = Context(request.task, call, report, mail=request.mail, offspring=_NoChildren())
+    contexts = [
+        Context(task, call, reporter(number), mail=request.mail, offspring=_NoChildren())
+        for number, task in enumerate(request.tasks)
+    ]
     pipe.send_bytes(msgspec.json.encode(_Reply(began=True)))
     try:
-        transition = await kind.attempt(request.task, ctx)
-        if ctx.hooks:
+        if isinstance(kind, BatchKind):
+            values = await kind.run([kind.signature.decode(task.payload) for task in request.tasks], contexts)
+            transitions = [kind.transition(*each) for each in zip(request.tasks, contexts, values, strict=True)]
+        else:
+            transitions = [await kind.attempt(request.tasks[0], contexts[0])]
+        if any(ctx.hooks for ctx in contexts):
             raise InvalidOption("ctx.on_commit does not work with executor='process': the transaction is elsewhere")
+    except Exception as error:
+        return [ending.of_error(task, kind.defaults.retry, error) for task in request.tasks]
+    for transition, ctx in zip(transitions, contexts, strict=True):
         if transition.error is None:
             transition.effects = ctx.effects
-    except Exception as error:
-        return ending.of_error(request.task, kind.defaults.retry, error)
-    return transition
+    return transitions
 
 
 class _NoChildren:
@@ -251,6 +274,6 @@ def _find(request: _Request) -> Handler:
     if isinstance(step := getattr(found, "__howdah_step__", None), Step):
         return step
     raise HowdahError(
-        f"{request.module}.{request.qualname} is not the task {request.task.kind!r} in a child process",
+        f"{request.module}.{request.qualname} is not the task {request.tasks[0].kind!r} in a child process",
         hint="Decorate the function where it is defined: @app.task(executor='process')",
     )

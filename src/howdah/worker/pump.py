@@ -23,6 +23,7 @@ from howdah.db.pool import Database
 from howdah.durations import in_words
 from howdah.errors import LeaseLost
 from howdah.inbox import Mail
+from howdah.kinds.batch import is_claimed_for_a_process
 from howdah.outcomes import Transition
 from howdah.telemetry import AttemptEnded, tell
 from howdah.worker.attempt import Attempt, Why
@@ -38,6 +39,8 @@ log = logging.getLogger("howdah.worker")
 _claimed = msgspec.json.Decoder(list[ClaimedTask])
 # Seconds between two looks at a queue that has tasks and no place for them.
 _GATED_REST = 0.1
+# Seconds between two looks at some of very many groups that all have no place.
+_ROUND_REST = 0.01
 
 
 class Pump(Service):
@@ -83,7 +86,7 @@ class Pump(Service):
         self._asleep = False  # what the worker's row says
         self._announce: bool | None = None  # what it should say, with the next request
         self._hungry = False  # the last look found less than there was room for
-        self._gated = False  # the limit of a queue kept something back: what ends may make room for it
+        self._gated = False  # limits kept something back: what ends may make room for it
         self._look_at = 0.0  # when to look again, although what ends keeps us busy
 
     # ── what others may do ──
@@ -110,6 +113,7 @@ class Pump(Service):
     def stop(self) -> None:
         """Claim no more."""
         self.stopping = True
+        self._house.batches.hurry()
         self.wake()
 
     @property
@@ -197,7 +201,8 @@ class Pump(Service):
             # What goes on at once keeps its place in its queue, and its process.
             on = [ended.attempt for ended in batch if eager and ended.transition.at_once]
             running = self._by_queue + Counter(attempt.task.queue for attempt in on) if on else self._by_queue
-            in_processes = self._in_processes + sum(attempt.kind.executor == "process" for attempt in on)
+            in_processes = self._in_processes + sum(is_claimed_for_a_process(attempt.kind) for attempt in on)
+            in_processes += self._house.batches.in_processes
             process_room = max(self._house.settings.processes - in_processes, 0)
             lanes = self._lanes.request(room, running, process_room, fresh=fresh)
         seq = self._lease.next_seq()
@@ -230,7 +235,9 @@ class Pump(Service):
         claimed = [] if reply.claimed is None else _claimed.decode(reply.claimed)
         if reply.kept:
             kept = set(reply.kept)
-            claimed += [next_step(e.attempt.task, e.transition) for e in batch if e.attempt.task.id in kept]
+            claimed += [
+                next_step(e.attempt.ctx.as_it_is_now(), e.transition) for e in batch if e.attempt.task.id in kept
+            ]
         for task in claimed:
             self._lease.held[task.id] = task.epoch
         self._lease.settle(seq)
@@ -267,7 +274,7 @@ class Pump(Service):
             self._in_processes += sum(self._runs_in_a_process(task) for task in claimed)
 
     def _runs_in_a_process(self, task: ClaimedTask) -> bool:
-        return self._house.registry.get(task.kind).at(task.step).executor == "process"
+        return is_claimed_for_a_process(self._house.registry.get(task.kind).at(task.step))
 
     def _start_all(self, claimed: list[ClaimedTask], inboxes: list[Mail]) -> None:
         self._starting -= len(claimed)
@@ -290,6 +297,8 @@ class Pump(Service):
             # Say that we are about to sleep, then look once more: what came in between did not notify.
             self._announce = True
             return 0
+        if reply.more:
+            return 0 if claimed else _ROUND_REST
         if self._house.settings.until_idle and not claimed and fresh and not self.busy and not reply.gated:
             if await self._new_queues():
                 return 0
@@ -297,7 +306,7 @@ class Pump(Service):
         rest = self._house.settings.poll.total_seconds()
         if reply.next_due is not None:
             rest = min(rest, max(reply.next_due, 0) + 0.001)
-        if reply.gated:
+        if reply.crowded:
             rest = min(rest, _GATED_REST)  # a place may come free on another worker
         until_fresh = self._lanes.until_fresh() + 0.001
         self._look_at = time.monotonic() + min(rest, until_fresh)
@@ -329,7 +338,7 @@ class Pump(Service):
         task = attempt.task
         self.running.pop(task.id, None)
         self._by_queue[task.queue] -= 1
-        if attempt.kind.executor == "process":
+        if is_claimed_for_a_process(attempt.kind):
             self._in_processes -= 1
         if transition is not None:
             self._ended.append(Ended(attempt, transition))

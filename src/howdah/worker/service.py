@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 
 import psycopg
 
@@ -28,6 +29,13 @@ class Service:
     def __init__(self) -> None:
         self._bell = asyncio.Event()
         self._failures = 0
+        self._due: float | None = None  # since when a turn is under way, or failing
+
+    @property
+    def overdue(self) -> float:
+        """Seconds since its turn began and has not ended well; 0 while it rests. Other threads may ask."""
+        due = self._due
+        return 0.0 if due is None else time.monotonic() - due
 
     async def turn(self) -> float | None:
         raise NotImplementedError
@@ -37,6 +45,8 @@ class Service:
 
     async def run(self) -> None:
         while True:
+            if self._due is None:
+                self._due = time.monotonic()
             try:
                 rest = await self.turn()
             except LeaseLost:
@@ -47,6 +57,7 @@ class Service:
             if self._failures:
                 log.info("%s works again after %d failures", self.name, self._failures)
                 self._failures = 0
+            self._due = None
             await self._rest(rest)
 
     async def failed(self, error: Exception) -> None:

@@ -14,7 +14,7 @@ from howdah.db.line import Line
 from howdah.db.pool import Database
 from howdah.errors import LeaseLost
 from howdah.telemetry import WorkerChanged, tell
-from howdah.worker.chores import Alarm, Reporter, Rescue, household
+from howdah.worker.chores import Alarm, Deadlines, Reporter, Rescue, alarm_bell, household
 from howdah.worker.family import Family
 from howdah.worker.house import House
 from howdah.worker.lanes import Lanes
@@ -79,6 +79,11 @@ class Session:
             beat_now=self._heartbeat.beat_now,
         )
 
+    @property
+    def claims(self) -> Service:
+        """The loop that claims."""
+        return self._pump
+
     async def run(self) -> None:
         """Until the worker is told to stop. Raises LeaseLost if the lease is lost."""
         await self._lease.begin(self._database, self._settings, self._house.registry.names())
@@ -86,8 +91,9 @@ class Session:
         self._began(self._lease)
         self._tell("started")
         services: list[Service] = [self._pump, self._reporter, self._alarm, self._schedules]
-        services.append(Rescue(self._chore_line, self._lease))
+        services += [Rescue(self._chore_line, self._lease), Deadlines(self._chore_line)]
         services += household(self._chore_line, self._lanes, self._pump.look)
+        services += [alarm_bell(self._chore_line, alert, self._pump.look) for alert in self._house.registry.alerts]
         if self._settings.listen:
             services.append(self._listener)
         running = [asyncio.create_task(service.run(), name=service.name) for service in services]

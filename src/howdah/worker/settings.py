@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import cast
 
 import msgspec
 
 from howdah.durations import Duration, duration
-from howdah.errors import InvalidOption
-from howdah.options import check_name
-
-
-@dataclass(frozen=True, slots=True)
-class Weight:
-    """A queue's share of the worker's concurrency, beside the weights of the others."""
-
-    weight: float = 1
-
-    def __post_init__(self) -> None:
-        if not 0 < self.weight <= 1_000_000:
-            raise InvalidOption(f"a weight is a number above 0, not {self.weight!r}")
-
-
-Queues = None | str | Iterable[str] | Mapping[str, int | Weight]
+from howdah.serving import Queues, Weight, check_count, check_lease, check_listen, check_poll, check_queues
+from howdah.worker.address import Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +26,7 @@ class Settings:
     listen: bool
     grace: timedelta
     until_idle: bool
+    health: Address | None
 
     @classmethod
     def checked(
@@ -54,23 +40,20 @@ class Settings:
         listen: bool = True,
         grace: Duration = "30s",
         until_idle: bool = False,
+        health: str | None = None,
     ) -> Settings:
         """Raises InvalidOption that names the option."""
-        settings = cls(
-            queues=_queues(queues),
-            concurrency=_count(concurrency, "concurrency"),
-            processes=_count(os.cpu_count() or 1 if processes is None else processes, "processes"),
-            lease=duration(lease, "lease"),
-            poll=duration(poll, "poll"),
-            listen=listen,
+        return cls(
+            queues=check_queues(queues),
+            concurrency=check_count(concurrency, "concurrency"),
+            processes=check_count(os.cpu_count() or 1 if processes is None else processes, "processes"),
+            lease=check_lease(lease),
+            poll=check_poll(poll),
+            listen=check_listen(listen),
             grace=duration(grace, "grace"),
             until_idle=until_idle,
+            health=None if health is None else Address.read(health),
         )
-        if settings.lease < timedelta(seconds=1):
-            raise InvalidOption(f"lease must be at least 1s, not {lease!r}")
-        if settings.poll < timedelta(milliseconds=10):
-            raise InvalidOption(f"poll must be at least 10ms, not {poll!r}")
-        return settings
 
     @property
     def margin(self) -> float:
@@ -80,6 +63,11 @@ class Settings:
         """
         return self.lease.total_seconds() * 8 / 30
 
+    def most_of(self, queue: str) -> int:
+        """How many tasks of this queue may run at once here."""
+        limit = (self.queues or {}).get(queue)
+        return min(limit, self.concurrency) if isinstance(limit, int) else self.concurrency
+
     def describe_queues(self) -> str | None:
         """The queues as JSON, for the worker's row."""
         if self.queues is None:
@@ -88,28 +76,3 @@ class Settings:
             name: limit if isinstance(limit, int) else {"weight": limit.weight} for name, limit in self.queues.items()
         }
         return msgspec.json.encode(shown).decode()
-
-
-def _queues(queues: Queues) -> Mapping[str, int | Weight] | None:
-    if queues is None:
-        return None
-    limits: dict[str, int | Weight] = {}
-    if isinstance(queues, str):
-        limits[queues] = Weight()
-    elif isinstance(queues, Mapping):
-        limits.update(cast("Mapping[str, int | Weight]", queues))
-    else:
-        limits.update((name, Weight()) for name in queues)
-    if not limits:
-        raise InvalidOption("queues is empty", hint="Leave it out to serve every queue")
-    for name, limit in limits.items():
-        check_name(name, "queue")
-        if not isinstance(limit, Weight):
-            _count(limit, f"the limit of queue {name!r}")
-    return limits
-
-
-def _count(value: int, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 100_000:  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InvalidOption(f"{name} must be a whole number from 1 to 100,000, not {value!r}")
-    return value

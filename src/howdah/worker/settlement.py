@@ -104,6 +104,7 @@ def transition_row(task: ClaimedTask, transition: Transition, *, keep: bool, sec
         ("parent", task.parent),
         ("consumed", transition.consumed or None),
         ("inbox_seq", transition.inbox_seq or None),
+        ("close", transition.close),
     ):
         if value is not None:
             row[name] = value
@@ -132,6 +133,8 @@ def next_step(task: ClaimedTask, transition: Transition) -> ClaimedTask:
         task.payload if transition.payload is None else msgspec.Raw(transition.payload.encode()),
         task.parent,
         task.tick,
+        task.time_left,
+        task.late,
     )
 
 

@@ -7,20 +7,23 @@ import contextlib
 import logging
 import random
 import signal
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Generator
 
 from howdah import calls
 from howdah.db.failures import passes
 from howdah.db.pool import Database
 from howdah.errors import LeaseLost
 from howdah.installation import Installation
+from howdah.kinds.batch import BatchKind
 from howdah.kinds.registry import Registry
 from howdah.telemetry import Listener as TelemetryListener
 from howdah.worker.house import House
 from howdah.worker.lease import Lease
+from howdah.worker.probes import Probes, Reading
 from howdah.worker.processes import check_importable
 from howdah.worker.session import Session
 from howdah.worker.settings import Settings
+from howdah.worker.vitals import Vitals
 
 log = logging.getLogger("howdah.worker")
 
@@ -44,7 +47,9 @@ class Worker:
         self._house = House(registry, settings, listeners)
         self._ready = asyncio.Event()
         self._runner: asyncio.Task[None] | None = None
+        self._vitals = Vitals(self._house)
         self.lease: Lease | None = None
+        self.health: str | None = None  # HOST:PORT it answers on, while it runs
 
     # ── lifetime ──
 
@@ -84,25 +89,54 @@ class Worker:
             for handler in kind.handlers():
                 if handler.executor == "process":
                     check_importable(handler)
-        with self._signals() if signals else contextlib.nullcontext():
+            if isinstance(kind, BatchKind) and (most := self._house.largest_batch(kind)) < kind.size:
+                log.warning(
+                    "%s takes %d tasks at once, and this worker never has more than %d: its batches are of %d at most; "
+                    "a higher concurrency, or limit of queue %s, lets them fill",
+                    kind.name, kind.size, most, most, kind.defaults.queue,
+                )  # fmt: skip
+        async with contextlib.AsyncExitStack() as stack:
+            if signals:
+                stack.enter_context(self._signals())
+            probes = await stack.enter_async_context(self._probed())
             database = await self._installation.open()
             await self._declare(database)
+            if probes is not None:
+                probes.reading = Reading(database.dsn)
+                stack.callback(asyncio.create_task(self._vitals.watch_schema(database)).cancel)
             registry = self._house.registry
-            async with contextlib.AsyncExitStack() as stack:
-                for close in registry.closing:
-                    stack.push_async_callback(close)
-                stack.push_async_callback(self._house.threads.call, self._house.processes.close, {})
-                for beside in registry.beside:
-                    await stack.enter_async_context(beside())
-                await self._sessions(database)
+            for close in registry.closing:
+                stack.push_async_callback(close)
+            stack.push_async_callback(self._house.threads.call, self._house.processes.close, {})
+            for beside in registry.beside:
+                await stack.enter_async_context(beside())
+            await self._sessions(database)
+
+    @contextlib.asynccontextmanager
+    async def _probed(self) -> AsyncGenerator[Probes | None]:
+        """Answer probes from before the database is there until after the last task has ended."""
+        address = self._house.settings.health
+        if address is None:
+            yield None
+            return
+        probes = Probes(address, self._vitals)
+        pulse = asyncio.create_task(self._vitals.pulse())
+        self.health = str(probes.address)
+        probes.start()
+        log.info("probes: http://%s/livez, /readyz and /health", probes.address)
+        try:
+            yield probes
+        finally:
+            self.health = None
+            pulse.cancel()
+            await asyncio.to_thread(probes.stop)
 
     async def _declare(self, database: Database) -> None:
         """Tell the database what this program has: kinds, schedules, limits, and the tasks that never end."""
         registry = self._house.registry
         await database.run(calls.declare(registry.declaration(), overwrite=True))
         await database.run(calls.declare_schedules(registry.names(), registry.timetables()))
-        for queue, most in registry.queue_limits.items():
-            await database.run(calls.limit_queue(queue, most))
+        await database.run(calls.declare_limits(*registry.rules()))
         for task in registry.standing:
             await database.run(calls.stand(task))
 
@@ -112,6 +146,7 @@ class Worker:
         while not self._house.stopping.is_set():
             try:
                 session = Session(self._house, database, began=self._began)
+                self._vitals.claims = session.claims
                 await session.run()
                 failures = 0
             except LeaseLost as error:
@@ -128,7 +163,7 @@ class Worker:
                 await self._pause(min(0.1 * 2 ** min(failures, 6), 5) * (0.5 + random.random()))
 
     def _began(self, lease: Lease) -> None:
-        self.lease = lease
+        self.lease = self._vitals.lease = lease
         self._ready.set()
 
     async def _pause(self, seconds: float) -> None:

@@ -15,6 +15,7 @@ from howdah.outcomes import Fail
 from howdah.pipeline import stage
 from howdah.pipeline.stage import Event, InvalidField, More
 from howdah.pipeline.stages import templating
+from howdah.templates import Exactly
 
 
 class Enqueue(stage.Stage):
@@ -73,7 +74,7 @@ class Enqueue(stage.Stage):
             queue=config.queue,
             priority=config.priority,
             delay=config.delay,
-            key=key,
+            key=None if key is None else Exactly(key),
             on_conflict=config.on_conflict,
         )
         return [event | {config.into: task_id}]

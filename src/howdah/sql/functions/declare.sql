@@ -8,6 +8,7 @@ begin
     raise exception using errcode = 'HW002', message = 'kinds must be a JSON array of objects, each with a name of 1 to 200 characters',
       hint = 'Write it like [{"name": "welcome", "queue": "mail"}]';
   end if;
+  perform howdah.check_thresholds(declare.kinds);
   insert into howdah.kind as k
          (name, queue, priority, delay, max_attempts, max_lost, retry_delay, retry_factor, retry_max, timeout, executor, keep, signature, description, steps, inbox,
           key, unique_for, on_conflict, groups, cost, strategy, start_within, finish_within, late, batch, batch_wait, warn, alarm)

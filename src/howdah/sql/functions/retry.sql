@@ -19,4 +19,4 @@ begin
 end
 $$;
 comment on function howdah.retry(bigint) is
-  'Go on with a failed task from the step it stands at (returns resumed), or make a waiting one due now (returns due now). Errors: HW004 no such task, HW005 running or already ended.';
+  'Go on with a failed task from the step it stands at (returns resumed), or make a waiting one due now (returns due now). Either way it has no deadline any more. Errors: HW004 no such task, HW005 running or already ended.';

@@ -12,6 +12,7 @@ declare
   busy    bigint;
   disabled boolean;
   clock   timestamptz := howdah.now();
+  end_by  timestamptz;
 begin
   select * into t from howdah.task x where x.id = why.id;
   if not found then
@@ -22,6 +23,21 @@ begin
     end if;
     return query select 'ended', format('It ended: %s at %s%s', old.status, old.finished_at, coalesce(', ' || old.reason, '')), 'Nothing to do';
     return;
+  end if;
+
+  if t.status in ('queued', 'suspended') and t.late in ('drop', 'park') then
+    end_by := case when t.epoch = 0 then least(t.start_before, t.finish_before) else t.finish_before end;
+    if end_by <= clock then
+      return query select 'late', format('It was to %s before %s: the next worker that looks %s it',
+          case when t.epoch = 0 and t.start_before = end_by then 'begin' else 'end' end, end_by, case t.late when 'drop' then 'drops' else 'parks' end),
+        format('To run it all the same: howdah retry %s', t.id);
+      return;
+    elsif end_by is not null then
+      return query select 'deadline', format('If it has not %s by %s (%s from now), it is %s',
+          case when t.epoch = 0 and t.start_before = end_by then 'begun' else 'ended' end, end_by, date_trunc('second', end_by - clock),
+          case t.late when 'drop' then 'dropped' else 'parked' end),
+        format('To run it now, without a deadline: howdah retry %s', t.id);
+    end if;
   end if;
 
   if t.status = 'failed' then
@@ -87,7 +103,13 @@ begin
     select count(*) into busy from howdah.task x where x.status = 'running' and x.queue = t.queue;
     if busy >= places then
       return query select 'queue full', format('Queue %s may run %s at once, and %s run', t.queue, places, busy),
-        format('Wait, or raise it: SELECT howdah.limit_queue(%L, %s)', t.queue, places + 1);
+        format('Wait, or raise it: SELECT howdah.set_queue(%L, running => %s)', t.queue, places + 1);
+      return;
+    end if;
+  end if;
+  if t.groups is not null and paused.name is null then
+    return query select * from howdah.gates(t);
+    if found then
       return;
     end if;
   end if;
@@ -102,12 +124,21 @@ begin
     return query select 'queue not served', format('No live worker that knows kind %s serves queue %s', t.kind, t.queue),
       format('Start one with -q %s', t.queue);
   elsif t.run_at <= clock and paused.name is null and not disabled then
-    select count(*) into ahead from (
-      select from howdah.task x
-       where x.status = 'queued' and x.queue = t.queue and x.run_at <= clock
-         and (x.priority > t.priority or x.priority = t.priority and (x.run_at, x.id) < (t.run_at, t.id)) limit 10001) before_it;
+    if t.groups is null then
+      select count(*) into ahead from (
+        select from howdah.task x
+         where x.status = 'queued' and x.groups is null and x.queue = t.queue and x.run_at <= clock
+           and (x.priority > t.priority or x.priority = t.priority and (x.run_at, x.id) < (t.run_at, t.id)) limit 10001) before_it;
+    else
+      -- Those of other groups are before and behind it in turns.
+      select count(*) into ahead from (
+        select from howdah.task x
+         where x.status = 'queued' and x.groups is not null and x.queue = t.queue and x.run_at <= clock and x.groups = t.groups
+           and (x.priority > t.priority or x.priority = t.priority and (x.run_at, x.id) < (t.run_at, t.id)) limit 10001) before_it;
+    end if;
     if ahead > 0 then
-      return query select 'in line', format('It is due; %s due tasks of queue %s are before it', case when ahead > 10000 then 'more than 10,000' else ahead::text end, t.queue),
+      return query select 'in line', format('It is due; %s due tasks of %s are before it', case when ahead > 10000 then 'more than 10,000' else ahead::text end,
+                                            case when t.groups is null then 'queue ' || t.queue else 'its groups (' || array_to_string(t.groups, ', ') || ')' end),
         'Wait, start more workers, or raise its priority';
     else
       return query select 'next', 'It is due and first in line: a worker with a free slot takes it at its next look',

@@ -82,9 +82,10 @@ create index key_until on howdah.key (until);
 create table howdah."group" (
   name          text primary key check (length(name) between 1 and 200),
   max_running   int check (max_running >= 1),
-  rate          double precision check (rate > 0 and rate < 'infinity'),
-  per           interval check (per > '0'),
+  rate          text,
+  per_second    double precision check (per_second > 0 and per_second < 'infinity'),
   burst         double precision check (burst > 0 and burst < 'infinity'),
+  own           boolean not null default false,
   rule          text,
   declared      jsonb,
   tat           timestamptz not null default '-infinity',
@@ -93,14 +94,16 @@ create table howdah."group" (
   closed_by     text,
   used_at       timestamptz not null,
   updated_at    timestamptz not null,
-  check ((rate is null) = (per is null) and (rate is null) = (burst is null)),
-  check (rule is null or rule <> name)
+  check ((rate is null) = (per_second is null) and (rate is null) = (burst is null)),
+  check (rule is null or not own)
 ) with (fillfactor = 50, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 comment on table howdah."group" is 'The limits, and the groups whose tasks were claimed: a limit with * in its name is the rule for all groups that match it.';
 comment on column howdah."group".max_running is 'At most so many of its tasks run at once, in the whole fleet; NULL: no limit.';
-comment on column howdah."group".rate is 'At most so much is started per time in per; NULL: no limit.';
+comment on column howdah."group".rate is 'At most so much is started per time, as it was written: 100/min; NULL: no limit.';
+comment on column howdah."group".per_second is 'The same as a number.';
 comment on column howdah."group".burst is 'So much of it at once, after a rest.';
-comment on column howdah."group".rule is 'The limit with * that it has its limits from; NULL: they are its own.';
+comment on column howdah."group".own is 'It was named in app.limit or set_limit, with or without limits; else it is a group whose tasks were claimed, and its limits are those of rule.';
+comment on column howdah."group".rule is 'The limit with * that it has its limits from; NULL: none matches it.';
 comment on column howdah."group".declared is 'What the code of workers said last: it is heeded when it changes, so that what operators set stays.';
 comment on column howdah."group".tat is 'When all of what was started is paid for by the rate (GCRA: the theoretical arrival time).';
 comment on column howdah."group".closed_until is 'Nothing of it is started until then: a handler has raised RateLimited, or an operator closed it.';
@@ -123,6 +126,33 @@ alter table howdah.queue
 comment on column howdah.queue.fair is 'Its groups take turns, within a priority; else the oldest task is first.';
 comment on column howdah.queue.ageing is 'A task counts one priority higher for each such time that it has waited; NULL: it never does.';
 comment on column howdah.queue.declared is 'What the code of workers said last, as in howdah."group".';
+
+-- ── deadlines of what runs ──
+
+create index task_overrun on howdah.task (finish_before) where status = 'running' and late in ('drop', 'park');
+
+-- ── health ──
+
+-- Only what was tried before and waits to be tried again: nothing for the others to write.
+create index task_retried on howdah.task (kind, attempt) where status = 'queued' and attempt > 0;
+create index event_crash on howdah.event (at) where type = 'crash';
+
+create table howdah.alert (
+  task      text not null check (length(task) between 1 and 200),
+  scope     text not null,
+  name      text not null,
+  colour    text not null default 'green' check (colour in ('green', 'yellow', 'red')),
+  told_at   timestamptz,
+  seen      text not null default 'green' check (seen in ('green', 'yellow', 'red')),
+  since     timestamptz not null,
+  looked_at timestamptz,
+  primary key (task, scope, name)
+);
+comment on table howdah.alert is 'What each alert task was told last of the colours of howdah.health. Who looks locks the row of scope all, so that one worker of the fleet tells.';
+comment on column howdah.alert.task is 'The kind of the task that is enqueued when a colour changes.';
+comment on column howdah.alert.colour is 'What it was told.';
+comment on column howdah.alert.seen is 'What the last look saw. It is told when it has been so for long enough.';
+comment on column howdah.alert.looked_at is 'When somebody looked last; only in the row of scope all.';
 
 -- ── repair: queues that are drained, kinds that are disabled, imports ──
 

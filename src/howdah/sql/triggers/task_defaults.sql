@@ -4,11 +4,22 @@ language plpgsql
 as $$
 declare
   defaults howdah.kind := howdah.known_step(new.kind, new.step);
+  taken    howdah.key;
 begin
   new.queue := coalesce(new.queue, defaults.queue);
   new.priority := coalesce(new.priority, defaults.priority);
   new.run_at := coalesce(new.run_at, howdah.now() + defaults.delay);
   new.key := coalesce(new.key, howdah.filled(defaults.key, new.payload));
+  if new.key is not null then
+    select * into taken from howdah.key k where k.key = new.key and k.until > howdah.now();
+    if found then
+      perform howdah.refuse_key(new.key, taken.task_id, taken.kind, (select t.status from howdah.task t where t.id = taken.task_id), 'raise', 'asked');
+    elsif defaults.unique_for is not null then
+      -- It would be written after this row, which is not there yet.
+      raise exception using errcode = 'HW002', message = format('tasks of kind %s keep their keys taken when they have ended, which INSERT cannot do for key %L', new.kind, new.key),
+        hint = format('SELECT howdah.enqueue(%L, …)', new.kind);
+    end if;
+  end if;
   new.groups := coalesce(new.groups, howdah.filled_groups(defaults.groups, new.payload));
   new.cost := coalesce(new.cost, defaults.cost);
   new.start_before := coalesce(new.start_before, howdah.now() + defaults.start_within);

@@ -2,7 +2,7 @@
 create or replace view howdah.queues as
 select name, coalesce(q.paused, false) as paused, q.paused_at, q.paused_by, q.reason,
        coalesce(c.due, 0) as due, coalesce(c.later, 0) as later, coalesce(c.running, 0) as running,
-       coalesce(c.suspended, 0) as suspended, coalesce(c.failed, 0) as failed, c.oldest_due, q.max_running,
+       coalesce(c.suspended, 0) as suspended, coalesce(c.failed, 0) as failed, c.oldest_due, q.max_running, coalesce(q.fair, false) as fair, q.ageing,
        q.draining_at, q.draining_by, q.draining_reason
   from (select queue as name,
                count(*) filter (where status = 'queued' and run_at <= clock_timestamp()) as due,

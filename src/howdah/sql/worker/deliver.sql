@@ -37,6 +37,7 @@ begin
              and not (t.epoch = 0 and t.tick is not null) as wakes,
            r.must_read and exists (select from howdah.kind k where k.name = t.kind and k.inbox is null) as deaf,
            coalesce(deliver.eager -> t.queue ? t.kind, false)
+             and t.groups is null
              and not exists (select from howdah.queue q where q.name = t.queue and (q.paused or q.max_running is not null))
              and not exists (select from howdah.kind k where k.name = t.kind and k.disabled_at is not null) as mine
       from reader r left join howdah.task t on t.id = any (array[r.id])
@@ -55,7 +56,8 @@ begin
      where t.id = any (array[p.id]) and p.there
     returning t.id, t.queue, p.wakes and not p.begins as wakes, p.begins,
               case when p.begins then json_build_array(t.id, t.epoch, t.kind, t.queue, t.step, t.step_no, t.attempt, t.key, t.last_error,
-                                                       t.payload, t.parent, t.tick) end as taken
+                                                       t.payload, t.parent, t.tick,
+                                                       extract(epoch from t.finish_before - clock), t.late) end as taken
   ), kept as (
     insert into howdah.message (task_id, sender, type, body, sent_at)
     select l."to", l.sender, l.type, coalesce(l.body, 'null'), clock from letter l join placed p on p.id = l."to" and p.there order by l.n

@@ -33,7 +33,7 @@ begin
     -- Once is an accident and goes on at once; after that, slower and slower.
     wait := case when t.lost = 0 then interval '0' else make_interval(secs => least(5 * power(2::float8, least(t.lost, 10)), 600)) end;
   else
-    wait := least(coalesce(k.retry_delay, '1 s') * least(power(coalesce(k.retry_factor, 2), least(t.attempt - 1, 30)), 1e6), coalesce(k.retry_max, '10 min'));
+    wait := howdah.backoff(k, t.attempt);
   end if;
   update howdah.task x
      set status = case when parks then 'failed' else 'queued' end,

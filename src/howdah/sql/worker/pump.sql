@@ -14,7 +14,7 @@ create or replace function howdah.pump(
   asleep       boolean,
   look         boolean default true,
   eager        jsonb default null
-) returns table (settled bigint[], kept bigint[], claimed text, inboxes text, cursors jsonb, next_due double precision, gated boolean)
+) returns table (settled bigint[], kept bigint[], claimed text, inboxes text, cursors jsonb, next_due double precision, gated boolean, crowded boolean, more boolean)
 language plpgsql
 set plan_cache_mode = force_generic_plan set enable_seqscan = off
 -- A row that somebody holds in an open transaction must not stall all the others: the worker settles them one by one then.
@@ -49,6 +49,8 @@ begin
   -- Settle before claiming: a task that just ended may hold what the next claim needs.
   settled := '{}';
   gated := false;
+  crowded := false;
+  more := false;
   if pump.done_ids is not null then
     settled := settled || howdah.settle_done(pump.worker, pump.done_ids, pump.done_epochs, pump.results, false);
   end if;
@@ -82,28 +84,34 @@ begin
     loop
       exit when cardinality(got) >= pump.room;
       continue when lane.share <= 0 or lane.kinds = '{}' or lane.round = 2 and not lane.name = any (full_lanes);
-      select q.paused, q.max_running into gate from howdah.queue q where q.name = lane.queue;
+      select q.paused, q.max_running, q.fair, q.ageing into gate from howdah.queue q where q.name = lane.queue;
       continue when gate.paused;
       places := lane.share;
       if gate.max_running is not null then
         places := case when lane.queue = any (counted) then least(places, gate.max_running - howdah.running_in(lane.queue)) else 0 end;
         -- What is kept back is to be looked for soon: a place may come free on another worker.
-        gated := gated or places <= 0 and howdah.has_queued(lane.queue);
-        continue when places <= 0;
+        if places <= 0 then
+          crowded := crowded or howdah.has_queued(lane.queue);
+          continue;
+        end if;
       end if;
       select * into take from howdah.claim(pump.worker, pump.seq, lane.queue, least(places, pump.room - cardinality(got)),
-                                           lane.kinds, coalesce(cursors -> lane.name, lane.cursors));
+                                           lane.kinds, coalesce(cursors -> lane.name, lane.cursors), coalesce(gate.fair, false), gate.ageing);
       if cardinality(take.claimed) >= lane.share then
         full_lanes := full_lanes || lane.name;
       elsif places < lane.share and cardinality(take.claimed) >= places then
-        gated := gated or howdah.has_queued(lane.queue);
+        crowded := crowded or howdah.has_queued(lane.queue);
       end if;
+      gated := gated or take.gated;
+      crowded := crowded or take.crowded;
+      more := more or take.more and cardinality(take.claimed) < least(places, pump.room - cardinality(got));
       got := got || take.claimed;
       readers := readers || take.readers;
       cursors := jsonb_set(cursors, array[lane.name], take.cursors);
       due := least(due, take.next_due);
     end loop;
     next_due := extract(epoch from due - clock);
+    gated := gated or crowded;
   end if;
   if cardinality(got) > 0 then
     claimed := array_to_json(got)::text;
@@ -116,4 +124,4 @@ begin
 end
 $$;
 comment on function howdah.pump(uuid, bigint, bigint[], bigint[], jsonb, bigint[], bigint[], jsonb, jsonb, int, boolean, boolean, jsonb) is
-  'The worker''s round trip: settle done, gone (succeeded, nothing kept) and other transitions; say whether it is asleep; claim, if it is to look or something settled is due, up to room tasks from its lanes, a JSON array of {name, queue, kinds, share, limit, cursors}; eager = {queue: [kinds]}: begin what its messages wake at once. Returns the settled ids, those that go on at once under the next epoch (kept), the claimed tasks as JSON arrays [id, epoch, kind, queue, step, step_no, attempt, key, last_error, payload, parent, tick], the inboxes of both as howdah.inboxes gives them, the cursors to pass next time, the seconds until the next task is due, and whether the limit of a queue kept something back. HW008: the lease is lost.';
+  'The worker''s round trip: settle done, gone (succeeded, nothing kept) and other transitions; say whether it is asleep; claim, if it is to look or something settled is due, up to room tasks from its lanes, a JSON array of {name, queue, kinds, share, limit, cursors}; eager = {queue: [kinds]}: begin what its messages wake at once. Returns the settled ids, those that go on at once under the next epoch (kept), the claimed tasks as JSON arrays [id, epoch, kind, queue, step, step_no, attempt, key, last_error, payload, parent, tick, seconds left until its deadline, what becomes of it then], the inboxes of both as howdah.inboxes gives them, the cursors to pass next time, the seconds until the next task is due, whether limits kept something back (gated), also such as may go on as soon as something ends anywhere (crowded), and whether there is more to look at at once. HW008: the lease is lost.';

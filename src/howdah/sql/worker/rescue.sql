@@ -41,8 +41,23 @@ begin
     end;
   end loop;
 
-  -- Handlers that outlived their time on a worker that is alive but does not stop them (its loop is blocked). A lease
-  -- of grace, because the worker is the one to do this. Processes wait for a slot after the claim, and are killed in time.
+  -- Tasks that were to end before now, and whose worker does not end them (its loop is blocked). A lease of grace, because
+  -- the worker is the one to do this.
+  for lost in
+    select t.id, t.epoch
+      from howdah.task t join howdah.worker w on w.id = t.worker and w.status = 'live'
+     where t.status = 'running' and t.late in ('drop', 'park') and t.finish_before < clock and t.finish_before + w.ttl < clock
+     order by t.finish_before limit rescue.at_most
+  loop
+    begin
+      overdue := overdue + (howdah.end_late(lost.id, lost.epoch) is not null)::int;
+    exception when others then
+      raise warning 'howdah: task % is late and cannot be ended: %', lost.id, sqlerrm;
+    end;
+  end loop;
+
+  -- The same for attempts that outlived their own time. The time of a batch begins when it is gathered. Processes wait for a slot
+  -- after the claim, and are killed in time.
   if not exists (select from howdah.kind k where k.timeout is not null and k.executor <> 'process' or k.steps @? '$.*.timeout') then
     return next;
     return;
@@ -52,7 +67,7 @@ begin
       from howdah.worker w
       join howdah.task t on t.worker = w.id and t.status = 'running'
       cross join lateral howdah.rules(t.kind, t.step) k
-     where w.status = 'live' and k.timeout is not null and k.executor <> 'process' and t.claimed_at + k.timeout + w.ttl < clock
+     where w.status = 'live' and k.timeout is not null and k.executor <> 'process' and t.claimed_at + k.timeout + coalesce(k.batch_wait, interval '0') + w.ttl < clock
      order by t.id limit rescue.at_most
   loop
     begin
@@ -66,4 +81,4 @@ begin
 end
 $$;
 comment on function howdah.rescue(int) is
-  'Declare workers with an expired lease dead and take their tasks back, counted; end attempts that ran a whole lease past their timeout. At most at_most of each per call.';
+  'Declare workers with an expired lease dead and take their tasks back, counted; end attempts that ran a whole lease past their timeout, or past the deadline of their task. At most at_most of each per call.';

@@ -42,7 +42,18 @@ begin
   delete from howdah.worker w
    where w.status = 'dead' and w.ended_at < clock - interval '1 day'
      and not exists (select from howdah.task t where t.worker = w.id and t.status = 'running');
+  -- Groups that nobody limited by name come back when they are met again.
+  delete from howdah."group" g using (
+    select x.name from howdah."group" x
+     where not x.own and x.used_at < clock - interval '1 day' and x.tat < clock and coalesce(x.closed_until, '-infinity') < clock
+       and not exists (select from howdah.slot s where s.group_name = x.name)
+     limit 10000 for update skip locked) old
+   where g.name = old.name;
+  -- Last, and past what somebody is just taking over: no enqueue waits for us while we hold these rows for longer than this.
+  delete from howdah.key k
+   using (select o.key from howdah.key o where o.until < clock order by o.until limit 10000 for update skip locked) over
+   where k.key = over.key;
   return next;
 end
 $$;
-comment on function howdah.retain() is 'Drop partitions of the archive and of events whose time is over, delete what kinds keep for less, forget workers that ended a day ago.';
+comment on function howdah.retain() is 'Drop partitions of the archive and of events whose time is over, delete what kinds keep for less, forget workers that ended a day ago, groups without a limit of their own that were met a day ago, and keys that are taken no longer.';

@@ -23,7 +23,7 @@ begin
   end if;
   with asked as materialized (
     select x.id, x.epoch, case x."to" when 'succeeded' then 'succeeded' else 'cancelled' end as becomes, x.result, x.error, x.reason,
-           case x."to" when 'succeeded' then x.event else 'cancel' end as event, x.data, coalesce(x.gone, false) as gone, x.spawn, x.enqueue, x.send, x.consumed
+           case x."to" when 'succeeded' then x.event when 'cancelled' then coalesce(x.event, 'cancel') else 'cancel' end as event, x.data, coalesce(x.gone, false) as gone, x.spawn, x.enqueue, x.send, x.consumed
       from jsonb_to_recordset(settle_ended.transitions)
            x (id bigint, epoch bigint, "to" text, result jsonb, error text, reason text, event text, data jsonb, gone boolean, spawn jsonb, enqueue jsonb, send jsonb,
               consumed bigint[])

@@ -20,23 +20,24 @@ declare
   clock  timestamptz := howdah.now();
   queues text[];
   beside jsonb;
+  closings jsonb;
 begin
   with asked as materialized (
     select x.id, x.epoch, x."to", x.payload, x.step, x.queue, x.priority, x.delay, x.run_at, coalesce(x.attempts, 'keep') as attempts, x.error,
            x.event, x.data, x.consumed, x.spawn, x.enqueue, x.send, coalesce(jsonb_array_length(x.spawn), 0) as spawns,
-           coalesce(x.joining, false) as joining, coalesce(x.inbox_seq, 0) as inbox_seq
+           x.close, coalesce(x.joining, false) as joining, coalesce(x.inbox_seq, 0) as inbox_seq
       from jsonb_to_recordset(settle_moved.transitions)
            x (id bigint, epoch bigint, "to" text, payload jsonb, step text, queue text, priority int, delay double precision, run_at timestamptz,
-              attempts text, error text, event text, data jsonb, consumed bigint[], spawn jsonb, enqueue jsonb, send jsonb, joining boolean, inbox_seq bigint)
+              attempts text, error text, event text, data jsonb, consumed bigint[], spawn jsonb, enqueue jsonb, send jsonb, joining boolean, inbox_seq bigint, close jsonb)
      order by x.id                                 -- and so they are locked
   ), held as materialized (
-    select a.*, t.parent, t.told, t.queue as here,
+    select a.*, t.parent, t.told, t.groups, t.queue as here,
            case
              when a."to" in ('succeeded', 'cancelled') then 'ended'
              -- A task that was asked to cancel while it ran is cancelled by whatever end is not a success.
              when t.cancel_at is not null then 'ended'
              -- It goes on at once, and stays this worker's: as if it had been queued and claimed again.
-             when a."to" = 'running' and (settle_moved.seq is null or exists (select from howdah.kind k where k.name = t.kind and k.disabled_at is not null)
+             when a."to" = 'running' and (settle_moved.seq is null or t.groups is not null or exists (select from howdah.kind k where k.name = t.kind and k.disabled_at is not null)
                or exists (select from howdah.queue q where q.name = coalesce(a.queue, t.queue) and (q.paused or q.max_running is not null))) then 'queued'
              -- Nobody waits for children that all have ended, nor for a message that came since the inbox was read.
              when a."to" = 'suspended' and a.joining then case when t.children + a.spawns = 0 then 'queued' else 'suspended' end
@@ -61,6 +62,8 @@ begin
            run_at = case
              when h.becomes = 'suspended' then coalesce(h.run_at, clock + make_interval(secs => h.delay), 'infinity')
              when h.becomes = 'queued' and h."to" = 'suspended' then clock
+             -- It stays in line, before a closed door.
+             when h.becomes = 'queued' and h.close is not null and case when h.close ? 'group' then coalesce(h.close ->> 'group' = any (t.groups), false) else t.groups is not null end then t.run_at
              when h.becomes = 'queued' then coalesce(h.run_at, clock + make_interval(secs => coalesce(h.delay, 0)))
              else t.run_at
            end,
@@ -92,11 +95,15 @@ begin
          jsonb_agg(h.send) filter (where h.send is not null and h.becomes <> 'ended'),
          jsonb_agg(jsonb_build_object('id', h.id, 'parent', h.parent, 'told', false, 'status', 'failed', 'error', h.error))
            filter (where h.becomes = 'failed' and h.parent is not null and not h.told),
-         coalesce(bool_or(h.becomes = 'queued' and h."to" = 'suspended'), false),
-         array_agg(distinct h.queue) filter (where h.becomes = 'queued' and h.queue is not null)
-    into settled, kept, others, spawned, beside, letters, news, due, queues
+         coalesce(bool_or(h.becomes = 'queued' and (h."to" = 'suspended' or h."to" = 'running' and h.groups is not null)), false),
+         array_agg(distinct h.queue) filter (where h.becomes = 'queued' and h.queue is not null),
+         jsonb_agg(h.close || jsonb_build_object('id', h.id, 'groups', h.groups)) filter (where h.close is not null)
+    into settled, kept, others, spawned, beside, letters, news, due, queues, closings
     from held h;
   spawned := case when beside is null then spawned else coalesce(spawned, '[]') || beside end;
+  if closings is not null then
+    perform howdah.close_groups(closings);
+  end if;
   -- Into another queue, whose workers know nothing of it, not even of when it is due.
   perform howdah.wake(q) from unnest(queues) q;
 end
