@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import psycopg
-
 from cli.shells import Shell
 from howdah import Client
 
@@ -24,13 +22,14 @@ def test_a_limit_is_set_seen_changed_and_taken_away(howdah: Shell, client: Clien
     )
 
 
-def test_a_group_is_closed_and_why_says_so(howdah: Shell, client: Client, conn: psycopg.Connection) -> None:
+def test_a_group_is_closed_and_why_says_so(howdah: Shell, client: Client) -> None:
     closed = howdah("close-group", "API", "--for", "1h", "--reason", "429")
     assert (closed.code, closed.err.splitlines()[-1]) == (0, "group API is closed for 1h")
     howdah("worker", "--until-idle", "--poll", "50ms")
-    row = conn.execute("select howdah.enqueue('welcome', '{\"user_id\": 1}', groups => '{API}')").fetchone()
-    assert row is not None
-    why = howdah("why", row[0])
+    put = howdah("enqueue", "welcome", '{"user_id": 1}', "--group", "API", "--group", "other", "--cost", 2.5)
+    info = client.show_sync(int(put.out))
+    assert (info.groups, info.cost) == (["API", "other"], 2.5)
+    why = howdah("why", info.id)
     assert why.code == 4
     assert "group closed" in why.out
     assert "429" in why.out

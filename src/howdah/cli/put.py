@@ -64,6 +64,16 @@ def enqueue(
     queue: Annotated[str | None, Parameter(name=["--queue", "-q"], help="Another queue than the kind's")] = None,
     priority: Annotated[int | None, Parameter(name=["--priority", "-p"], help="Higher first")] = None,
     step: Annotated[str | None, Parameter(help="Where a state machine begins")] = None,
+    group: Annotated[
+        list[str] | None,
+        Parameter(
+            negative="", help="A group whose limits hold for it; repeat it for several [default: those of the kind]"
+        ),
+    ] = None,
+    cost: Annotated[
+        float | None,
+        Parameter(help="How much its start counts against the rates of its groups [default: the kind's, or 1]"),
+    ] = None,
     start_before: Annotated[str | None, Parameter(help='Late if not begun by then: "10m" from now, or a time')] = None,
     finish_before: Annotated[str | None, Parameter(help="Late if not ended by then")] = None,
     late: Annotated[
@@ -97,6 +107,8 @@ def enqueue(
         on_conflict=on_conflict,
         unique_for=unique_for,
         step=step,
+        group=group,
+        cost=cost,
         start_before=read_deadline(start_before, "--start-before"),
         finish_before=read_deadline(finish_before, "--finish-before"),
         late=late,
