@@ -263,7 +263,7 @@ def test_edit_goes_on_at_another_step_at_once(howdah: Shell, client: Client, par
         (["--payload", "{filename: x}"], "payload"),
         (["--payload", '["x"]'], "the payload is not a JSON object"),
         (["--payload", "-"], "payload"),
-        ([], "neither --payload nor --step was given"),
+        ([], "nothing to change was given"),
     ],
 )
 def test_an_edit_that_does_not_fit_changes_nothing(
