@@ -11,7 +11,8 @@ begin
       from howdah.task t where t.id = any (make_due.ids)
   ), now_due as (
     update howdah.task t
-       set status = 'queued', run_at = least(t.run_at, clock), children = case when w.joined then 0 else t.children end
+       -- Who has it run wants it to run, however late it is.
+       set status = 'queued', run_at = least(t.run_at, clock), start_before = null, finish_before = null, late = null, children = case when w.joined then 0 else t.children end
       from was w where t.id = w.id
   ), remembered as (
     insert into howdah.event (at, task_id, type, kind, step, attempt, epoch, actor, data)
