@@ -22,8 +22,8 @@ A_MOMENT = 8.0
 
 # Written by the database with the places themselves: after whoever takes one has counted, before whoever gives one back commits.
 _RECORD = """
-create table record (at timestamptz, name text, task bigint, change int, claimed_at timestamptz);
-create function recorded() returns trigger language plpgsql as $$
+create table public.record (at timestamptz, name text, task bigint, change int, claimed_at timestamptz);
+create function public.recorded() returns trigger language plpgsql as $$
 begin
   if tg_op = 'INSERT' then
     insert into public.record
@@ -33,7 +33,7 @@ begin
   end if;
   return null;
 end $$;
-create trigger recorded after insert or delete on howdah.slot for each row execute function recorded();
+create trigger recorded after insert or delete on howdah.slot for each row execute function public.recorded();
 """
 _ENQUEUE = """
 insert into howdah.task (kind, queue, priority, run_at, payload, groups)
@@ -133,7 +133,7 @@ def test_limits_hold_at_every_instant(dsn: str, conn: psycopg.Connection, tmp_pa
 
     # As the database saw it.
     rows = conn.execute(
-        "select extract(epoch from at)::float8, change, name from record order by at, change"
+        "select extract(epoch from at)::float8, change, name from public.record order by at, change"
     ).fetchall()
     assert above(rows) == []
 
@@ -170,7 +170,7 @@ def test_limits_hold_at_every_instant(dsn: str, conn: psycopg.Connection, tmp_pa
     starts = [
         at
         for (at,) in conn.execute(
-            "select extract(epoch from claimed_at)::float8 from record where name = 'api' and change = 1 order by claimed_at"
+            "select extract(epoch from claimed_at)::float8 from public.record where name = 'api' and change = 1 order by claimed_at"
         )
     ]
     assert len(starts) >= CALLS
