@@ -16,7 +16,20 @@ from sql.protocol import Worker, declare
 
 _EMPTY = "; ".join(
     f"delete from howdah.{table}"
-    for table in ("task", "archive", "event", "worker", "kind", "queue", "schedule", '"group"', "slot", "key", "message", "alert")
+    for table in (
+        "task",
+        "archive",
+        "event",
+        "worker",
+        "kind",
+        "queue",
+        "schedule",
+        '"group"',
+        "slot",
+        "key",
+        "message",
+        "alert",
+    )
 )
 _numbers = itertools.count(1)
 
