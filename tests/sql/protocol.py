@@ -73,7 +73,11 @@ class Worker:
         return dict(zip(names, row, strict=True))
 
     def claim(self, room: int = 10, queue: str = "default", *, fresh: bool = True) -> list[Claimed]:
-        turns = {priority: ["-infinity", 0, place[2]] for priority, place in self.cursors.items() if place[2]}
+        turns = {
+            priority: ["-infinity", 0, place[2]]
+            for priority, place in self.cursors.items()
+            if priority != "groups" and place[2]
+        }
         cursors = turns if fresh else self.cursors
         lane = {"name": "lane", "queue": queue, "kinds": self.kinds, "share": room, "limit": room, "cursors": cursors}
         answer = self.answer = self.pump(lanes=json.dumps([lane]), room=room)

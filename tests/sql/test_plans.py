@@ -374,6 +374,26 @@ def test_a_cursor_keeps_the_claim_out_of_the_dead_entries_of_a_pinned_snapshot(
     assert without.buffers("task_claim") > with_cursor.buffers("task_claim") * 20  # or this test would prove nothing
 
 
+def test_the_dead_entries_of_tasks_with_groups_cost_those_without_nothing(explained: Explained, own_dsn: str) -> None:
+    worker = explained.worker
+    load(worker.conn, 20_000, groups="array['g' || n % 100]")
+    with psycopg.connect(own_dsn) as pinned:
+        pinned.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        pinned.execute("select from howdah.task limit 1")
+        while claimed := worker.claim(1000, fresh=False):
+            worker.done(*claimed)
+        load(worker.conn, 1000)
+        _, from_the_start = explained.claim(fresh=True)
+        _, after_it = explained.claim(fresh=False)
+        frugal(after_it, returned=BATCH, indexes={"task_claim", "task_pkey"})
+        assert from_the_start.buffers("task_claim_grouped") > 20  # or this test would prove nothing
+        # What has groups and appears then is found from the start, or when somebody was woken for it.
+        load(worker.conn, 1, groups="array['g1']", priority="9")
+        found = worker.claim(10, fresh=True)
+        assert len(found) == 10
+        assert worker.cursors["groups"] is True
+
+
 def test_what_appears_behind_the_cursor_is_found_from_the_start(explained: Explained) -> None:
     worker = explained.worker
     load(worker.conn, 20)

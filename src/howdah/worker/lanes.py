@@ -98,6 +98,11 @@ class Lanes:
 
     # ── cursors ──
 
+    def ask_again(self) -> None:
+        """Somebody has enqueued: where no task had groups, one may have some now."""
+        for reached in self._cursors.values():
+            reached.pop("groups", None)
+
     def may_look_fresh(self) -> bool:
         return time.monotonic() >= self._fresh_at
 
@@ -118,6 +123,10 @@ class Lanes:
 def _turns(cursors: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Cursors that begin at the start, but for whose turn it is among the groups."""
     return {
-        lane: {priority: ["-infinity", 0, place[2]] for priority, place in reached.items() if place[2] is not None}
+        lane: {
+            priority: ["-infinity", 0, place[2]]
+            for priority, place in reached.items()
+            if priority != "groups" and place[2] is not None
+        }
         for lane, reached in cursors.items()
     }

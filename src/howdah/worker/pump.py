@@ -107,6 +107,7 @@ class Pump(Service):
 
     def look(self) -> None:
         """There may be something to claim."""
+        self._lanes.ask_again()
         self._look_at = 0.0
         self.wake()
 

@@ -6,6 +6,8 @@
 -- alive. What appeared behind a cursor waits until the worker passes no cursors, which it does often.
 --
 -- Tasks with groups stand in an index of their own, and are taken in claim_grouped: in turns before and after those without.
+-- `cursors` also remembers under "groups" whether there are any: after many of them, and with a transaction that keeps their dead
+-- entries alive, to ask would cost those without groups more than their own claim. Who passes no cursors asks anew.
 create or replace function howdah.claim(
   worker  uuid,
   seq     bigint,
@@ -40,7 +42,8 @@ declare
   last_at  timestamptz;
   last_id  bigint;
   due      timestamptz;
-  grouped  boolean := exists (select from howdah.task t where t.status = 'queued' and t.groups is not null and t.queue = claim.queue);
+  grouped  boolean := (claim.cursors ->> 'groups')::boolean;
+  remain   boolean := false;           -- whether some with groups are there, now or later
   first    boolean;                    -- whether those with groups come first this time
   mark     text[];
   other    int;
@@ -54,6 +57,10 @@ begin
   gated := false;
   crowded := false;
   more := false;
+  claim.cursors := claim.cursors - 'groups';
+  if grouped is null then
+    grouped := exists (select from howdah.task t where t.status = 'queued' and t.groups is not null and t.queue = claim.queue);
+  end if;
   if claim.ageing is not null then
     select array_agg(l.priority), array_agg(l.until) into levels, cutoffs from howdah.aged_levels(claim.queue, claim.ageing) l;
   end if;
@@ -105,6 +112,7 @@ begin
         gated := gated or gang.gated;
         crowded := crowded or gang.crowded;
         more := more or gang.more;
+        remain := remain or cardinality(gang.claimed) > 0 or gang.gated or gang.more or gang.next_due is not null;
         claim.cursors := jsonb_set(claim.cursors, array[at::text], jsonb_build_array(past_at, past_id, mark::text));
         continue;
       end if;
@@ -152,6 +160,8 @@ begin
     next_due := least(next_due, due);
     above := at;
   end loop;
+  -- With no room left, it may have looked at none of them.
+  claim.cursors := jsonb_set(claim.cursors, '{groups}', to_jsonb(grouped and (remain or cardinality(claimed) >= claim.room)));
 end
 $$;
 comment on function howdah.claim(uuid, bigint, text, int, text[], jsonb, boolean, interval) is
