@@ -30,9 +30,12 @@ async def test_what_is_declared_holds_and_a_handler_closes_its_group_for_all(app
     async def other() -> str:
         return "free"
 
+    async def closed_groups() -> list[str]:
+        return [row["name"] for row in await app.groups() if row["closed_until"]]
+
     first = await call.enqueue(1)
     async with app.worker():
-        await until(lambda: tries)
+        await until(closed_groups)
         second = await call.enqueue(2)
         assert await (await other.enqueue()).result("20s") == "free"
         assert [reason.code for reason in await second.why()] == ["group closed"]

@@ -20,12 +20,10 @@ from howdah.context import ClaimedTask, Progress
 from howdah.db.failures import passes
 from howdah.db.line import Line
 from howdah.db.pool import Database
-from howdah.durations import in_words
 from howdah.errors import LeaseLost
 from howdah.inbox import Mail
 from howdah.kinds.batch import is_claimed_for_a_process
 from howdah.outcomes import Transition
-from howdah.telemetry import AttemptEnded, tell
 from howdah.worker.attempt import Attempt, Why
 from howdah.worker.family import Family
 from howdah.worker.house import House
@@ -34,6 +32,7 @@ from howdah.worker.lease import Lease, awake_clock
 from howdah.worker.service import Service
 from howdah.worker.settlement import Ended, next_step, read_inboxes, settlement
 from howdah.worker.stragglers import Stragglers
+from howdah.worker.telling import tell_end, tell_stale
 
 log = logging.getLogger("howdah.worker")
 _claimed = msgspec.json.Decoder(list[ClaimedTask])
@@ -260,7 +259,7 @@ class Pump(Service):
                 self._close([ended])
             else:
                 self._let_go(task)
-                self._tell_stale(ended.attempt)
+                tell_stale(self._house, ended.attempt)
 
     def _close(self, settled: list[Ended]) -> None:
         for ended in settled:
@@ -348,7 +347,7 @@ class Pump(Service):
             if attempt.committed is not None:
                 self._tell(attempt, attempt.committed)
             else:
-                self._tell_stale(attempt)
+                tell_stale(self._house, attempt)
         self.wake()
 
     def _let_go(self, task: ClaimedTask) -> None:
@@ -357,41 +356,13 @@ class Pump(Service):
             del self._lease.held[task.id]
 
     def _tell(self, attempt: Attempt, transition: Transition) -> None:
-        task = attempt.task
         if attempt.ctx.afterwards is not None:
             attempt.ctx.afterwards()
         if transition.to == "suspended" and (transition.delay is not None or transition.run_at):
             self.suspended()
-        if task.tick is not None and transition.to != "queued":
+        if attempt.task.tick is not None and transition.to != "queued":
             self.scheduled()
-        if transition.error is not None:
-            self._log_error(task, transition)
-        if self._house.listeners:
-            event = AttemptEnded(
-                task.id, task.kind, task.queue, task.attempt, transition.to, attempt.seconds, transition.error
-            )
-            tell(self._house.listeners, event)
-
-    def _log_error(self, task: ClaimedTask, transition: Transition) -> None:
-        said, again = transition.error.partition("\n")[0] if transition.error else "", in_words(transition.delay or 0)
-        if transition.event == "error":  # of a task that never ends: no attempt has failed
-            log.warning("task %d (%s) goes on in %s after an error: %s", task.id, task.kind, again, said)
-        elif transition.to == "failed":
-            log.error("task %d (%s) failed at attempt %d, parked: %s", task.id, task.kind, task.attempt, said)
-        else:
-            log.warning(
-                "task %d (%s) failed at attempt %d, again in %s: %s", task.id, task.kind, task.attempt, again, said
-            )
-
-    def _tell_stale(self, attempt: Attempt) -> None:
-        task = attempt.task
-        log.warning(
-            "task %d (%s): the outcome of attempt %d came too late and was discarded; the task went on without it",
-            task.id, task.kind, task.attempt,
-        )  # fmt: skip
-        tell(
-            self._house.listeners, AttemptEnded(task.id, task.kind, task.queue, task.attempt, "stale", attempt.seconds)
-        )
+        tell_end(self._house, attempt, transition)
 
     # ── when an answer did not come, or was no ──
 
