@@ -361,12 +361,17 @@ async def test_a_plain_function_runs_in_a_thread(app: App) -> None:
     assert threads == ["howdah-handler"]
 
 
-async def test_a_batch_in_a_process_takes_more_tasks_than_there_are_processes(
-    app: App, conn: psycopg.Connection
-) -> None:
+async def test_a_batch_in_a_process_takes_more_tasks_than_there_are_processes(app: App, tmp_path: Path) -> None:
     batch_tasks.serve(app)
-    tasks = [await app.enqueue("squares", n=n) for n in range(5)]
+    gate = tmp_path / "gate"
+    tasks = [await app.enqueue("squares", n=n, gate=str(gate)) for n in range(5)]
+
+    async def says_how_far_it_is() -> bool:
+        return (await tasks[4].info()).progress == {"done": 4.0, "total": 10.0}
+
     async with app.worker(processes=1):
+        await until(says_how_far_it_is)
+        gate.touch()
         assert await tasks[0].result("30s") == 0
         assert await tasks[2].result("30s") == 4
         value, pid = await tasks[4].result("30s")
@@ -571,13 +576,13 @@ async def test_what_runs_longer_than_the_grace_goes_back_when_the_handler_has_en
         try:
             await asyncio.Event().wait()
         finally:
-            await asyncio.sleep(0.1)
-            said.extend([(await task.info()).status for task in tasks])
+            for _ in range(20):  # time enough to be given back too early
+                said.extend([(await task.info()).status for task in tasks])
 
     tasks = await endless.enqueue_many([(1,), (2,)])
     async with app.worker(grace=0):
         await started.wait()
-    assert said == ["running", "running"]
+    assert said == ["running"] * 40
     for task in tasks:
         info = await task.info()
         assert (info.status, info.attempt, info.lost) == ("queued", 0, 0)
