@@ -57,7 +57,19 @@ end $$;
 """
 _WIPE = "; ".join(
     f"delete from howdah.{table}"
-    for table in ("task", "message", "archive", "event", "worker", "queue", "test_effect", "test_clock")
+    for table in (
+        "task",
+        "message",
+        "archive",
+        "event",
+        "worker",
+        "queue",
+        "slot",
+        '"group"',
+        "key",
+        "test_effect",
+        "test_clock",
+    )
 )
 
 # What must be true of every row whenever nothing is under way; each row of the answer is a breach.
@@ -92,6 +104,12 @@ select 'waits for children that all have ended: ' || t.id from howdah.task t
  where t.status = 'suspended' and t.joining and t.children = 0
 union all
 select 'parked, and its parent not told: ' || t.id from howdah.task t where t.status = 'failed' and t.parent is not null and not t.told
+union all
+select 'a place for a task that does not run: ' || s.task_id from howdah.slot s
+ where not exists (select from howdah.task t where t.id = s.task_id and t.status = 'running')
+union all
+select 'runs without a place: ' || t.id from howdah.task t cross join unnest(t.groups) g
+ where t.status = 'running' and not exists (select from howdah.slot s where s.task_id = t.id and s.group_name = g)
 """
 
 
@@ -168,7 +186,15 @@ class Scene:
 
 
 def put(
-    kind: str, key: str | None, on_conflict: str, *, payload: str = "{}", priority: int = 0, delay: float = 0
+    kind: str,
+    key: str | None,
+    on_conflict: str,
+    *,
+    payload: str = "{}",
+    priority: int = 0,
+    delay: float = 0,
+    groups: list[str] | None = None,
+    cost: float | None = None,
 ) -> Call[Any]:
     task = NewTask(
         kind,
@@ -178,6 +204,8 @@ def put(
         delay=timedelta(seconds=delay),
         key=key,
         on_conflict=on_conflict,
+        groups=groups,
+        cost=cost,
     )
     return calls.enqueue(task, defaults_known=True)
 
