@@ -55,11 +55,11 @@ class Groups(Caller):
 
     async def open_group(self, name: str) -> bool:
         """Undo `close_group`, or what a handler's RateLimited has closed. False if it was not closed."""
-        return await self.run(calls.open_group(name))
+        return await self.run(calls.open_group(check_name(name, "group")))
 
     def open_group_sync(self, name: str) -> bool:
         """As `open_group`, blocking."""
-        return self.run_sync(calls.open_group(name))
+        return self.run_sync(calls.open_group(check_name(name, "group")))
 
     async def groups(self) -> list[dict[str, Any]]:
         """Every limit and every group whose tasks were claimed: rows of `howdah.groups`."""
@@ -102,5 +102,6 @@ def _close(name: str, length: Duration | None, reason: str | None) -> calls.Call
 
 def _set_queue(queue: str, running: int | None, fair: bool | None, ageing: Duration | None) -> calls.Call[None]:
     length = optional_duration(ageing, "ageing")
-    QueueRules.checked(queue, running or None, bool(fair), length or None)
+    no_limit = running == 0 and type(running) is int
+    QueueRules.checked(queue, None if no_limit else running, False if fair is None else fair, length or None)
     return calls.set_queue(queue, running, fair, length)

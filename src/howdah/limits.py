@@ -30,7 +30,7 @@ class Limit:
         """Raises InvalidOption that names the option."""
         check_name(name, "the name of a limit")
         if running is not None:
-            _count(running, "running")
+            check_running(running)
         if rate is not None:
             check_rate(rate)
         return cls(name, running, rate, None if burst is None else check_burst(burst))
@@ -54,7 +54,7 @@ class QueueRules:
         """Raises InvalidOption that names the option."""
         check_name(name, "queue")
         if running is not None:
-            _count(running, "running")
+            check_running(running)
         if not isinstance(fair, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidOption(f"fair must be True or False, not {shown(fair)}")
         length = optional_duration(ageing, "ageing")
@@ -79,10 +79,12 @@ def check_burst(value: Any) -> float:
     return float(value)
 
 
-def _count(value: Any, name: str) -> None:
+def check_running(value: Any) -> int:
+    """How many may run at once. Raises InvalidOption."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 2_000_000_000:
         hint = "To let nothing run, pause the queue or close the group" if value == 0 else "Leave it out for no limit"
-        raise InvalidOption(f"{name} must be a whole number from 1, not {shown(value)}", hint=hint)
+        raise InvalidOption(f"running must be a whole number from 1, not {shown(value)}", hint=hint)
+    return value
 
 
 def check_rate(rate: Any) -> str:

@@ -16,7 +16,7 @@ from howdah.filters import Filter, as_json, checked
 from howdah.options import options
 
 LIVE = ["queued", "running", "suspended", "failed"]
-_HELD = "another transaction holds it"
+_HELD = "another transaction holds it"  # how the reason begins: it, or one of its family
 
 
 @dataclass(slots=True)
@@ -75,8 +75,9 @@ class Sweep:
         if self.again:
             return rows
         self.after = max((row["id"] for row in rows), default=None)
-        self.held += [row["id"] for row in rows if row["why"] == _HELD]
-        return [row for row in rows if row["why"] != _HELD]
+        held = {row["id"] for row in rows if (row["why"] or "").startswith(_HELD)}
+        self.held += sorted(held)
+        return [row for row in rows if row["id"] not in held]
 
 
 def retrying(chosen: Filter, *, every: bool) -> Sweep:

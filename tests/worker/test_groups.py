@@ -232,3 +232,10 @@ async def test_what_an_operator_set_stays_when_a_worker_starts_again(app: App) -
     await app.set_limit("SES", running=1)
     await app.worker(until_idle=True).run()
     assert [row["max_running"] for row in await app.groups()] == [1]
+
+
+@pytest.mark.parametrize("options", [{"fair": "maybe"}, {"running": False}, {"running": -1}, {"ageing": "soon"}])
+async def test_a_queue_is_set_to_nothing_that_cannot_be_meant(app: App, options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidOption):
+        await app.set_queue("mail", **options)
+    assert await app.queues() == []

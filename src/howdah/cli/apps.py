@@ -85,7 +85,7 @@ def together(found: Sequence[Found], dsn: str | None = None) -> App:
         each.app.installation = installation  # handlers enqueue through their own App
     if len(found) == 1:
         return first.app
-    served, owner = App(dsn), dict[str, str]()
+    served, owner = App(dsn, config=first.app.config), dict[str, str]()
     served.installation = installation
     for each in found:
         for kind in each.app.registry:

@@ -247,7 +247,8 @@ def _enqueue_lines(app: App, kind: str, chosen: Options, stream: Iterable[str]) 
         while batch := list(islice(rows, at_once)):
             if handler is None:
                 payloads = [_plain(app, kind, number, arguments) for number, arguments in batch]
-                new = replace(unknown_task(kind, "", replace(chosen, key=None)), key=chosen.key)
+                new = unknown_task(kind, "", replace(chosen, key=None, group=None))
+                new = replace(new, key=chosen.key, groups=None if chosen.group is None else list(chosen.group))
                 ids += borrowed.run_sync(connection, calls.enqueue_many(new, f"[{','.join(payloads)}]"))
                 continue
             begun = [_begun(handler, chosen, number, arguments) for number, arguments in batch]

@@ -84,9 +84,8 @@ class How:
     ] = False
     log: Annotated[logs.LogFormat, Parameter(env_var="HOWDAH_LOG", help="How to log on stderr")] = "text"
 
-    def settled(self) -> How:
+    def settled(self, config: Config) -> How:
         """With what is configured where nothing was given. Raises InvalidOption."""
-        config = Config.read()
         queues = described_queues(config.queues) if config.queues is not None else None
         processes = config.processes if self.processes is None else self.processes
         if processes < 1:
@@ -203,7 +202,7 @@ def _add_pipelines(app: App, files: Sequence[str]) -> None:
 
 def _serve(served: App, what: str, again: Sequence[str], how: How, where: Where) -> int:
     """Run one worker here, or several below a supervisor that runs `again`."""
-    how = how.settled()
+    how = how.settled(served.config)
     for name in served.config.unused(served.registry.names()):
         say(f"note: the configuration says something of a kind {name!r}, which is not here")
     if how.verbose:

@@ -14,7 +14,7 @@ from howdah.backoff import Retry
 from howdah.db.failures import check_dsn
 from howdah.errors import InvalidOption, shown
 from howdah.kinds.registry import Defaults
-from howdah.limits import check_burst, check_rate
+from howdah.limits import check_burst, check_rate, check_running
 
 Keys = tuple[str, ...]
 
@@ -206,7 +206,7 @@ _TOP: dict[str, Callable[[Any], Any]] = {
     "queues": _queues,
 }
 _LIMIT: dict[str, Callable[[Any], Any]] = {
-    "running": lambda value: serving.check_count(value, "running"),
+    "running": check_running,
     "rate": check_rate,
     "burst": check_burst,
 }

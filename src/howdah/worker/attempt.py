@@ -97,7 +97,7 @@ class Attempt:
                 raise asyncio.CancelledError
             if (mail := self.ctx.mail) is not None and mail.more and self.kind.reads_all:
                 await self._read_all(mail)
-            if (left := self._time_left) is not None and left <= 0:
+            if self.task.time_left is not None and (left := self._time_left) is not None and left <= 0:
                 transition = self._late("its time was over when this attempt was to begin")
             elif self.kind.transactional:
                 transition = await self._in_transaction()
@@ -111,7 +111,7 @@ class Attempt:
             raise
         except BaseException as error:  # of a hook, of ours, or one that a handler took great care to get through
             transition = ending.of_error(self.task, self.kind.defaults.retry, error)
-        if transition is not None:
+        if transition is not None and self.task.time_left is not None:
             transition = self._in_time(transition)
         if self._why == "lost":
             transition = None
@@ -132,7 +132,7 @@ class Attempt:
     async def _limited(self) -> Transition:
         """The handler's transition; its exceptions become one. Only a cancellation goes through."""
         try:
-            left = self._time_left
+            left = None if self.task.time_left is None else self._time_left
             transition = await (self._handled() if left is None else self._before_the_deadline(left))
             if transition.error is None:
                 transition.effects = transition.effects or self.ctx.effects

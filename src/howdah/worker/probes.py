@@ -132,8 +132,8 @@ def _listen(address: Address, routes: dict[str, Callable[[], Reply]]) -> _Server
             address_family = family
 
         return Server(where[:2], Handler)  # pyright: ignore[reportArgumentType]
-    except OSError as error:
-        said = error.strerror or str(error)
+    except (OSError, UnicodeError) as error:  # UnicodeError: no name of a host
+        said = getattr(error, "strerror", None) or str(error)
         raise HowdahError(
             f"health: cannot listen on {address}: {said}",
             hint="Give another address: health=HOST:PORT, --health HOST:PORT",

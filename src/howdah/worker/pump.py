@@ -338,7 +338,7 @@ class Pump(Service):
         task = attempt.task
         self.running.pop(task.id, None)
         self._by_queue[task.queue] -= 1
-        if is_claimed_for_a_process(attempt.kind):
+        if self._lanes.use_processes and is_claimed_for_a_process(attempt.kind):
             self._in_processes -= 1
         if transition is not None:
             self._ended.append(Ended(attempt, transition))

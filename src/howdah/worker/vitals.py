@@ -101,7 +101,8 @@ class Vitals:
         while True:
             await asyncio.sleep(SCHEMA_EVERY)
             try:
-                await asyncio.to_thread(check, database)
+                # Not one of the loop's threads, which are waited for at the end.
+                await self._house.threads.call(check, {"database": database})
                 self._schema = None
             except SchemaMismatch as error:
                 self._schema = error.message

@@ -119,7 +119,8 @@ class Worker:
         if address is None:
             yield None
             return
-        probes = Probes(address, self._vitals)
+        # In a thread: to look a name up may take long.
+        probes = await self._house.threads.call(Probes, {"address": address, "vitals": self._vitals})
         pulse = asyncio.create_task(self._vitals.pulse())
         self.health = str(probes.address)
         probes.start()
@@ -129,7 +130,7 @@ class Worker:
         finally:
             self.health = None
             pulse.cancel()
-            await asyncio.to_thread(probes.stop)
+            await self._house.threads.call(probes.stop, {})
 
     async def _declare(self, database: Database) -> None:
         """Tell the database what this program has: kinds, schedules, limits, and the tasks that never end."""
