@@ -112,7 +112,7 @@ begin
         gated := gated or gang.gated;
         crowded := crowded or gang.crowded;
         more := more or gang.more;
-        remain := remain or cardinality(gang.claimed) > 0 or gang.gated or gang.more or gang.next_due is not null;
+        remain := remain or gang.lanes > 0;
         claim.cursors := jsonb_set(claim.cursors, array[at::text], jsonb_build_array(past_at, past_id, mark::text));
         continue;
       end if;
