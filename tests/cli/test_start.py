@@ -72,6 +72,7 @@ WORDS = {
     "gates": None,  # why
     "parsed_rate": None,
     "rule_for": None,
+    "pattern_of": None,
     "wake_all": None,
     "put_schedules": None,
     "declare": None,

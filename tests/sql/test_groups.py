@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from sql.protocol import Claimed, Worker, ask, declare, put, refused, task
+from sql.protocol import Claimed, Worker, ask, declare, put, refused, task, until_blocked
 
 
 def limit(conn: psycopg.Connection, name: str, **options: Any) -> None:
@@ -714,6 +714,51 @@ def test_ageing_among_groups(conn: psycopg.Connection, worker: Worker) -> None:
     assert [ids(worker.claim(1)), ids(worker.claim(1))] == [[old], [high]]
 
 
+def test_of_groups_that_age_those_with_nothing_due_hide_none(conn: psycopg.Connection, worker: Worker) -> None:
+    conn.execute("select howdah.set_queue('default', ageing => '1 minute')")
+    many = "(select jsonb_agg('{}'::jsonb) from generate_series(1, 300))"
+    conn.execute(f"select howdah.enqueue_many('job', {many}, groups => '{{a}}', delay => '1 day')".encode())
+    due = join(conn, "b")
+    assert ids(worker.claim()) == [due]
+
+
+def test_with_ageing_too_the_next_due_time_is_known(conn: psycopg.Connection, worker: Worker) -> None:
+    conn.execute("select howdah.set_queue('default', ageing => '1 minute')")
+    put(conn, delay="10 min", priority=3)
+    join(conn, "a", delay="5 min")
+    assert worker.claim() == []
+    assert 290 < worker.answer["next_due"] <= 300
+
+
+def test_a_group_that_is_met_again_is_not_forgotten(conn: psycopg.Connection, worker: Worker) -> None:
+    for age in ("25 hours", "30 hours"):
+        join(conn, "a")
+        worker.done(*worker.claim())
+        conn.execute('update howdah."group" set used_at = used_at - %s::interval', [age])
+        join(conn, "a")
+        worker.done(*worker.claim())
+        conn.execute("select howdah.retain()")
+        assert conn.execute("select name from howdah.groups").fetchall() == [("a",)]
+
+
+def test_a_rule_and_a_closing_do_not_wait_for_each_other(conn: psycopg.Connection, worker: Worker, dsn: str) -> None:
+    for name in ("b", "a", "c"):
+        join(conn, name)
+    worker.claim()
+    with psycopg.connect(dsn) as one, ThreadPoolExecutor(1) as pool:
+        said = json.dumps([{"id": 1, "groups": ["a"], "seconds": 60}])
+        one.execute("select howdah.close_groups(%s)", [said])
+        setting = pool.submit(limit, conn, "*", running=5)
+        with psycopg.connect(dsn, autocommit=True) as watcher:
+            until_blocked(watcher, conn)
+        said = json.dumps([{"id": 1, "groups": [name], "seconds": 60} for name in ("b", "c")])
+        one.execute("select howdah.close_groups(%s)", [said])
+        one.commit()
+        setting.result(30)
+    rows = conn.execute("select name, max_running from howdah.groups where not own order by name").fetchall()
+    assert rows == [("a", 5), ("b", 5), ("c", 5)]
+
+
 # ── why ──
 
 
@@ -771,6 +816,47 @@ def test_a_payload_that_makes_no_name_is_refused(conn: psycopg.Connection, paylo
     declare(conn, {"name": "mail", "groups": ["tenant:{tenant}"]})
     with refused("HW003", "the name tenant:{tenant} is made of it", "text, a whole number, true or false"):
         put(conn, "mail", payload=json.dumps(payload))
+
+
+def test_groups_are_sorted_and_each_there_once_however_they_are_written(
+    conn: psycopg.Connection, worker: Worker
+) -> None:
+    made = [put(conn, groups=["b", "a", "b"])]
+    made.append(ask(conn, "insert into howdah.task (kind, groups) values ('job', '{b,a,a}') returning id"))
+    made.append(ask(conn, "select howdah.enqueue_many('job', '[{}]', groups => '{b,b,a}')"))
+    conn.execute("update howdah.task set groups = '{b,a,b}' where id = %s", [made[0]])
+    assert [task(conn, each, "groups") for each in made] == [["a", "b"]] * 3
+    assert len(worker.claim()) == 3
+    conn.execute("insert into howdah.task (kind, groups) values ('job', '{}')")
+    assert len(worker.claim()) == 1
+
+
+LONG = """select howdah.enqueue_many('job', jsonb_build_array(jsonb_build_object('t', repeat('x', 200))), groups => '{"g:{t}"}')"""
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "insert into howdah.task (kind, groups) values ('job', array[null])",
+        "insert into howdah.task (kind, groups) values ('job', array[repeat('x', 201)])",
+        LONG,
+        "update howdah.task set groups = '{a*}'",
+    ],
+)
+def test_what_no_group_can_be_called_gets_nowhere(conn: psycopg.Connection, worker: Worker, statement: str) -> None:
+    there = put(conn)
+    with refused("HW002", "groups must be names of 1 to 200 characters", "Leave it out"):
+        conn.execute(statement.encode())
+    assert ids(worker.claim()) == [there]
+
+
+def test_what_a_truncate_left_behind_stops_nobody(conn: psycopg.Connection, worker: Worker) -> None:
+    limit(conn, "SES", running=1)
+    conn.execute("insert into howdah.slot values ('SES', 1)")
+    waits = join(conn, "SES")
+    assert worker.claim() == []
+    conn.execute("select howdah.retain()")
+    assert ids(worker.claim()) == [waits]
 
 
 # ── what code declares and operators set ──

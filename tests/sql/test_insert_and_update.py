@@ -82,7 +82,6 @@ IMPOSSIBLE = {
     "task_kind_check": [{"kind": "", "run_at": "2040-01-01"}, {"kind": "x" * 201, "run_at": "2040-01-01"}],
     "task_queue_check": [{"queue": ""}, {"queue": "x" * 201}],
     "task_key_check": [{"key": ""}, {"key": "x" * 501}],
-    "groups_are_some": [{"groups": []}],
     "deadline_has_a_policy": [
         {"late": "drop"},
         {"start_before": "2040-01-01"},

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from sql.protocol import Worker, ask, count, declare, put, refused, task
+from sql.protocol import Worker, ask, count, declare, heard, put, refused, task
 
 # ── who may have it ──
 
@@ -444,3 +444,30 @@ def test_what_an_attempt_writes_has_the_key_and_time_of_its_kind(conn: psycopg.C
     run(worker)
     with refused("HW006", "key 'job:7'", ""):
         spawn(conn, payload={"n": 7})
+
+
+# ── replace and merge heed where the task is, and what it is for ──
+
+
+def test_a_drained_queue_takes_no_replaced_task(conn: psycopg.Connection, worker: Worker) -> None:
+    put(conn, key="k")
+    conn.execute("select howdah.drain('other')")
+    with refused("HW010", "queue other takes no more tasks", "howdah resume other"):
+        put(conn, key="k", queue="other", on_conflict="replace")
+
+
+def test_what_is_merged_keeps_its_groups_and_wakes_its_own_queue(conn: psycopg.Connection, worker: Worker) -> None:
+    first = put(conn, key="k", queue="mine", groups=["g"], delay="1 h")
+    sleeper = Worker(conn, ["job"], ["mine"])
+    sleeper.fall_asleep()
+    told = heard(conn, lambda: put(conn, key="k", queue="other", on_conflict="merge", delay="0"))
+    assert told == ["wake mine"]
+    assert task(conn, first, "queue", "groups") == ("mine", ["g"])
+
+
+def test_what_is_merged_into_one_that_is_late_is_not_late(conn: psycopg.Connection, worker: Worker) -> None:
+    late = put(conn, key="k", start_before="2020-01-01", late="park")
+    conn.execute("select howdah.expire()")
+    assert task(conn, late, "status") == "failed"
+    assert put(conn, key="k", on_conflict="merge") == late
+    assert [each.id for each in worker.claim()] == [late]

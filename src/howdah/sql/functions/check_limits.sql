@@ -1,5 +1,4 @@
 create or replace function howdah.check_limits(
-  groups        text[],
   cost          double precision,
   start_before  timestamptz,
   finish_before timestamptz,
@@ -11,12 +10,8 @@ declare
   wrong text;
   tip   text;
 begin
-  if num_nulls(groups, cost, start_before, finish_before, late) = 5 then
+  if num_nulls(cost, start_before, finish_before, late) = 4 then
     return;
-  elsif array_position(groups, null) is not null or exists (select from unnest(groups) g where length(g) not between 1 and 200 or position('*' in g) > 0) then
-    wrong := 'groups must be names of 1 to 200 characters, without *'; tip := 'Leave it out for the groups of the kind';
-  elsif cardinality(groups) not between 1 and 20 then
-    wrong := format('groups must be 1 to 20 names, not %s', cardinality(groups)); tip := 'Leave it out for the groups of the kind';
   elsif not (cost >= 0 and cost < 'infinity') then
     wrong := format('cost must be a number from 0, not %s', cost); tip := 'Leave it out for 1';
   elsif not isfinite(start_before) or not isfinite(finish_before) then
@@ -32,4 +27,4 @@ begin
   raise exception using errcode = 'HW002', message = wrong, hint = tip;
 end
 $$;
-comment on function howdah.check_limits(text[], double precision, timestamptz, timestamptz, text) is 'Error HW002 for groups, a cost or deadlines that cannot be meant.';
+comment on function howdah.check_limits(double precision, timestamptz, timestamptz, text) is 'Error HW002 for a cost or deadlines that cannot be meant.';

@@ -60,7 +60,7 @@ begin
   enqueue_many.finish_before := coalesce(enqueue_many.finish_before, howdah.now() + coalesce(enqueue_many.finish_within, defaults.finish_within));
   enqueue_many.late := coalesce(enqueue_many.late, case when num_nonnulls(enqueue_many.start_before, enqueue_many.finish_before) > 0 then defaults.late end);
   enqueue_many.cost := coalesce(enqueue_many.cost, defaults.cost);
-  perform howdah.check_limits(nullif(enqueue_many.groups, '{}'), enqueue_many.cost, enqueue_many.start_before, enqueue_many.finish_before, enqueue_many.late);
+  perform howdah.check_limits(enqueue_many.cost, enqueue_many.start_before, enqueue_many.finish_before, enqueue_many.late);
   return query
   insert into howdah.task (kind, queue, priority, run_at, payload, step, groups, cost, start_before, finish_before, late)
   select enqueue_many.kind, coalesce(enqueue_many.queue, defaults.queue), coalesce(enqueue_many.priority, defaults.priority),

@@ -13,7 +13,7 @@ begin
     update howdah.task t
        -- Who has it run wants it to run, however late it is.
        set status = 'queued', run_at = least(t.run_at, clock), start_before = null, finish_before = null, late = null, children = case when w.joined then 0 else t.children end
-      from was w where t.id = w.id
+      from was w where t.id = w.id and (t.status <> 'queued' or t.run_at > clock or t.late is not null)
   ), remembered as (
     insert into howdah.event (at, task_id, type, kind, step, attempt, epoch, actor, data)
     select clock, w.id, 'edit', w.kind, w.step, w.attempt, w.epoch, session_user,

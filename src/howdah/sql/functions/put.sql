@@ -50,7 +50,7 @@ begin
   put.start_before := coalesce(put.start_before, howdah.now() + put.start_within);
   put.finish_before := coalesce(put.finish_before, howdah.now() + put.finish_within);
   put.groups := nullif(put.groups, '{}');
-  perform howdah.check_limits(put.groups, put.cost, put.start_before, put.finish_before, put.late);
+  perform howdah.check_limits(put.cost, put.start_before, put.finish_before, put.late);
   due := howdah.due(put.delay, put.run_at);
 
   if put.key is null then
@@ -62,7 +62,10 @@ begin
 
   -- The holder of the key may end between our look and our insert, or the other way round: look again until one holds.
   loop
-    select t.id, t.kind, t.status, t.step, t.children > 0 or exists (select from howdah.message m where m.task_id = t.id and m.type = 'eof') as has_family
+    select t.id, t.kind, t.status, t.step, t.queue,
+           -- Deadlines that have passed, or parked it, are not those of what is added now.
+           put.on_conflict = 'merge' and t.status <> 'failed' and coalesce(least(t.start_before, t.finish_before) > howdah.now(), true) as in_time,
+           t.children > 0 or exists (select from howdah.message m where m.task_id = t.id and m.type = 'eof') as has_family
       into live from howdah.task t where t.key = put.key;
     if not found then
       select k.task_id, k.kind, exists (select from howdah.task t where t.key = put.key) as is_live
@@ -104,6 +107,9 @@ begin
       if impeded is not null then
         perform howdah.refuse_key(put.key, live.id, live.kind, live.status, put.on_conflict, impeded);
       end if;
+      if put.on_conflict = 'replace' and put.queue <> live.queue then
+        perform howdah.check_open(put.queue);
+      end if;
       update howdah.task t
          set payload = case put.on_conflict when 'merge' then howdah.merged(t.payload, put.payload) else put.payload end,
              -- What is merged waits as long as it did, unless another time was asked for.
@@ -111,10 +117,11 @@ begin
              queue = case put.on_conflict when 'merge' then t.queue else put.queue end,
              priority = case put.on_conflict when 'merge' then greatest(t.priority, put.priority) else put.priority end,
              cost = case put.on_conflict when 'merge' then t.cost else put.cost end,
-             start_before = case put.on_conflict when 'merge' then t.start_before else put.start_before end,
-             finish_before = case put.on_conflict when 'merge' then t.finish_before else put.finish_before end,
-             late = case put.on_conflict when 'merge' then t.late else put.late end,
-             groups = put.groups, step = put.step, status = 'queued',
+             start_before = case when live.in_time then t.start_before else put.start_before end,
+             finish_before = case when live.in_time then t.finish_before else put.finish_before end,
+             late = case when live.in_time then t.late else put.late end,
+             groups = case put.on_conflict when 'merge' then coalesce(put.groups, t.groups) else put.groups end,
+             step = put.step, status = 'queued',
              -- Another payload is another piece of work, with an idempotency key of its own.
              step_no = t.step_no + 1, attempt = 0, lost = 0, error = null, last_error = null, progress = null, joining = false
        where t.id = live.id and t.status <> 'running' and (put.on_conflict = 'replace' or t.step is not distinct from put.step);
@@ -122,7 +129,7 @@ begin
         if put.unique_for is not null then
           perform howdah.reserve_keys(array[live.id], put.unique_for);
         end if;
-        perform howdah.wake(put.queue);
+        perform howdah.wake(case put.on_conflict when 'merge' then live.queue else put.queue end);
         return live.id;
       end if;
     end if;

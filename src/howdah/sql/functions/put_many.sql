@@ -69,8 +69,7 @@ begin
 
   put_many.start_before := coalesce(put_many.start_before, clock + put_many.start_within);
   put_many.finish_before := coalesce(put_many.finish_before, clock + put_many.finish_within);
-  perform howdah.check_limits(nullif(r.groups, '{}'), put_many.cost, put_many.start_before, put_many.finish_before, put_many.late)
-     from (select distinct r.groups from jsonb_to_recordset(put_many.rows) r (groups text[])) r;
+  perform howdah.check_limits(put_many.cost, put_many.start_before, put_many.finish_before, put_many.late);
   if put_many.on_conflict = 'raise' then
     select r.key, min(r.n) as first, (array_agg(r.n order by r.n))[2] as second into x
       from rows from (jsonb_to_recordset(put_many.rows) as (key text)) with ordinality r (key, n)

@@ -8,6 +8,7 @@ begin
   if position('*' in unset_limit.name) > 0 then
     delete from howdah."group" g where g.name = unset_limit.name and g.own;
     known := found;
+    perform howdah.apply_rules(unset_limit.name);
   else
     update howdah."group" g
        set own = false, declared = null, rule = r.name, max_running = r.max_running, rate = r.rate, per_second = r.per_second, burst = r.burst, updated_at = howdah.now()
@@ -16,7 +17,6 @@ begin
     known := found;
   end if;
   if known then
-    perform howdah.apply_rules(unset_limit.name);
     perform howdah.wake_all();
   end if;
   return known;

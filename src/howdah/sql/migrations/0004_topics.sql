@@ -48,7 +48,6 @@ comment on column howdah.task.start_before is 'It is late when it was not begun 
 comment on column howdah.task.finish_before is 'It is late when it has not ended by then.';
 comment on column howdah.task.late is 'What becomes of it when it is late: drop (cancelled), park (failed), run (nothing). NULL: it has no deadline.';
 alter table howdah.task
-  add constraint groups_are_some check (groups <> '{}'),
   add constraint deadline_has_a_policy check ((late is null) = (num_nonnulls(start_before, finish_before) = 0) and late in ('drop', 'park', 'run'));
 
 alter table howdah.archive
@@ -108,6 +107,7 @@ comment on column howdah."group".declared is 'What the code of workers said last
 comment on column howdah."group".tat is 'When all of what was started is paid for by the rate (GCRA: the theoretical arrival time).';
 comment on column howdah."group".closed_until is 'Nothing of it is started until then: a handler has raised RateLimited, or an operator closed it.';
 create index group_rule on howdah."group" (rule) where rule is not null;
+create index group_pattern on howdah."group" (name) where own and position('*' in name) > 0;
 
 create table howdah.slot (
   group_name text not null,

@@ -1,4 +1,6 @@
--- Each priority twice: first those of its tasks that have waited long enough to come before the next one in this order, then the rest.
+-- Each priority twice: first those of its tasks that have waited long enough to come before the next one in this order, then the
+-- rest. Of those with groups the oldest of the first lanes stands for all. Priorities of which nothing is due come last: the claim
+-- learns from them when something is.
 create or replace function howdah.aged_levels(queue text, ageing interval) returns table (priority int, until timestamptz)
 language plpgsql
 set jit = off set enable_seqscan = off set enable_bitmapscan = off
@@ -20,20 +22,35 @@ begin
     select (select t.priority from howdah.task t
              where t.status = 'queued' and t.groups is not null and t.queue = aged_levels.queue and t.priority < l.priority order by t.priority desc limit 1)
       from gang l where l.priority is not null
+  ), lane as (
+    select g.priority, x.groups, x.run_at, 1 as n
+      from gang g cross join lateral (
+        select t.groups, t.run_at from howdah.task t
+         where t.status = 'queued' and t.groups is not null and t.queue = aged_levels.queue and t.priority = g.priority
+         order by t.groups, t.run_at limit 1) x
+    union all
+    select l.priority, x.groups, x.run_at, l.n + 1
+      from lane l cross join lateral (
+        select t.groups, t.run_at from howdah.task t
+         where t.status = 'queued' and t.groups is not null and t.queue = aged_levels.queue and t.priority = l.priority and t.groups > l.groups
+         order by t.groups, t.run_at limit 1) x
+     where l.n < 256
   ), head as (
-    select p.priority, least(
-             (select t.run_at from howdah.task t where t.status = 'queued' and t.groups is null and t.queue = aged_levels.queue
-                 and t.priority = p.priority order by t.run_at limit 1),
-             -- Of those with groups the first of their lanes may stand for all: the others come round.
-             (select min(x.run_at) from (select t.run_at from howdah.task t where t.status = 'queued' and t.groups is not null and t.queue = aged_levels.queue
-                 and t.priority = p.priority order by t.groups, t.run_at limit 100) x)) as run_at
-      from (select l.priority from level l union select g.priority from gang g) p where p.priority is not null
+    select h.priority, min(h.run_at) as run_at
+      from (select l.priority, (select t.run_at from howdah.task t
+                                 where t.status = 'queued' and t.groups is null and t.queue = aged_levels.queue and t.priority = l.priority
+                                 order by t.run_at limit 1) as run_at
+              from level l where l.priority is not null
+            union all
+            select l.priority, l.run_at from lane l) h
+     group by h.priority
   ), aged as (
-    select h.priority, h.run_at,
-           h.priority + floor(extract(epoch from greatest(clock - h.run_at, '0')) / extract(epoch from aged_levels.ageing)) as counts
-      from head h where h.run_at <= clock
+    select h.priority,
+           case when h.run_at <= clock then h.priority + floor(extract(epoch from clock - h.run_at) / extract(epoch from aged_levels.ageing)) end as counts
+      from head h
   ), placed as (
-    select a.*, row_number() over (order by a.counts desc, a.priority desc) as place, lead(a.counts) over (order by a.counts desc, a.priority desc) as next
+    select a.*, row_number() over (order by a.counts desc nulls last, a.priority desc) as place,
+           lead(a.counts) over (order by a.counts desc nulls last, a.priority desc) as next
       from aged a
   )
   select x.priority, x.until from (

@@ -241,7 +241,7 @@ begin
       claimed := claimed || took;
       readers := readers || reading;
       update howdah."group" g
-         set tat = greatest(g.tat, clock) + make_interval(secs => s.cost / g.per_second), used_at = clock
+         set tat = greatest(g.tat, clock) + make_interval(secs => s.cost / g.per_second)
         from unnest(places.names, spent) s (name, cost)
        where g.name = s.name and s.cost > 0 and g.rate is not null;
     end loop;

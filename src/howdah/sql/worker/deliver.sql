@@ -55,9 +55,7 @@ begin
       from placed p
      where t.id = any (array[p.id]) and p.there
     returning t.id, t.queue, p.wakes and not p.begins as wakes, p.begins,
-              case when p.begins then json_build_array(t.id, t.epoch, t.kind, t.queue, t.step, t.step_no, t.attempt, t.key, t.last_error,
-                                                       t.payload, t.parent, t.tick,
-                                                       extract(epoch from t.finish_before - clock), t.late) end as taken
+              case when p.begins then howdah.as_claimed(t, clock) end as taken
   ), kept as (
     insert into howdah.message (task_id, sender, type, body, sent_at)
     select l."to", l.sender, l.type, coalesce(l.body, 'null'), clock from letter l join placed p on p.id = l."to" and p.there order by l.n

@@ -20,16 +20,23 @@ declare
   known   text[];
   limited text[];
   missing text[];
+  stale   boolean;
 begin
   for i in 1 .. 2 loop
-    select array_agg(g.name), array_agg(g.name) filter (where g.closed_until > places_in.clock), min(g.closed_until) filter (where g.closed_until > places_in.clock),
+    select array_agg(g.name), coalesce(bool_or(g.used_at < places_in.clock - interval '1 hour'), false), array_agg(g.name) filter (where g.closed_until > places_in.clock), min(g.closed_until) filter (where g.closed_until > places_in.clock),
            array_agg(g.name) filter (where (g.max_running is not null or g.rate is not null) and not coalesce(g.closed_until > places_in.clock, false))
-      into known, closed, next_due, limited
+      into known, stale, closed, next_due, limited
       from howdah."group" g where g.name = any (asked);
     missing := array(select a from unnest(asked) a where a <> all (coalesce(known, '{}')));
     exit when i = 2 or missing = '{}';
     perform howdah.found_groups(missing);
   end loop;
+  if stale then
+    -- For retain, which forgets those that nobody has met for a day.
+    update howdah."group" g set used_at = places_in.clock
+      from (select x.name from howdah."group" x where x.name = any (asked) and x.used_at < places_in.clock - interval '1 hour' for no key update skip locked) old
+     where g.name = old.name;
+  end if;
   if limited is not null then
     with locked as materialized (
       select g.* from howdah."group" g where g.name = any (limited) order by g.name collate "C" for no key update skip locked

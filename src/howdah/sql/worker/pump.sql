@@ -91,7 +91,9 @@ begin
         places := case when lane.queue = any (counted) then least(places, gate.max_running - howdah.running_in(lane.queue)) else 0 end;
         -- What is kept back is to be looked for soon: a place may come free on another worker.
         if places <= 0 then
-          crowded := crowded or howdah.has_queued(lane.queue);
+          if not crowded then
+            crowded := howdah.has_queued(lane.queue);
+          end if;
           continue;
         end if;
       end if;
@@ -99,8 +101,8 @@ begin
                                            lane.kinds, coalesce(cursors -> lane.name, lane.cursors), coalesce(gate.fair, false), gate.ageing);
       if cardinality(take.claimed) >= lane.share then
         full_lanes := full_lanes || lane.name;
-      elsif places < lane.share and cardinality(take.claimed) >= places then
-        crowded := crowded or howdah.has_queued(lane.queue);
+      elsif places < lane.share and cardinality(take.claimed) >= places and not crowded then
+        crowded := howdah.has_queued(lane.queue);
       end if;
       gated := gated or take.gated;
       crowded := crowded or take.crowded;

@@ -42,6 +42,8 @@ begin
   delete from howdah.worker w
    where w.status = 'dead' and w.ended_at < clock - interval '1 day'
      and not exists (select from howdah.task t where t.worker = w.id and t.status = 'running');
+  -- What a TRUNCATE or a restore left behind, where no trigger fires.
+  delete from howdah.slot s where not exists (select from howdah.task t where t.id = s.task_id and t.status = 'running');
   -- Groups that nobody limited by name come back when they are met again.
   delete from howdah."group" g using (
     select x.name from howdah."group" x
