@@ -639,6 +639,19 @@ def test_fair_groups_take_turns_whatever_their_backlogs(conn: psycopg.Connection
     assert max(done.values()) - min(done.values()) <= room / 4 + 1, done
 
 
+@pytest.mark.parametrize("in_turns", [False, True])
+def test_a_claim_goes_round_until_it_has_enough(conn: psycopg.Connection, worker: Worker, in_turns: bool) -> None:
+    conn.execute("select howdah.set_queue('default', fair => %s)", [in_turns])
+    limit(conn, "g*", running=1)
+    for _ in range(3):
+        payloads = json.dumps([{"n": n} for n in range(40)])
+        conn.execute("select howdah.enqueue_many('job', %s, groups => '{\"g{n}\"}')", [payloads])
+    for _ in range(6):
+        claimed = worker.claim(20, fresh=False)
+        assert len(claimed) == 20
+        worker.done(*claimed)
+
+
 def test_of_very_many_full_groups_those_with_a_place_are_found(conn: psycopg.Connection, worker: Worker) -> None:
     limit(conn, "g*", running=1)
     conn.execute("""

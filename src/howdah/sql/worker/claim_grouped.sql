@@ -34,6 +34,8 @@ declare
   clock   timestamptz := howdah.now();
   looked  int := 0;                      -- lanes looked at
   wanted  int;
+  began   text[];                        -- the mark before this look
+  wrapped boolean := false;              -- the end of the lanes was seen
   scan    record;
   tried   int;                           -- of the due lanes of this look
   at_once int;
@@ -103,6 +105,7 @@ begin
       into scan from round l;
     looked := looked + scan.lanes;
     next_due := least(next_due, scan.later);
+    began := claim_grouped.mark;
     claim_grouped.mark := case when scan.lanes >= wanted then scan.last::text[] end;
 
     lanes := lanes + scan.lanes;
@@ -252,10 +255,11 @@ begin
       end if;
       exit;
     end if;
-    -- At the end of a round that is longer than one look there is a rest.
-    exit when scan.whole or claim_grouped.mark is null and (not claim_grouped.fair or looked >= 256 or scan.lanes = 0);
+    wrapped := wrapped or claim_grouped.mark is null;
+    exit when scan.whole or wrapped and began is null;
     if looked >= 256 then
-      more := claim_grouped.mark is not null;
+      -- At the end of a round there is a rest.
+      more := more or not wrapped;
       exit;
     end if;
   end loop;
