@@ -65,7 +65,7 @@ class Sweep:
     def next(self) -> Call[list[Row]] | None:
         """The call for the next page; None: that was the last."""
         if self.after is not None:
-            return self.page(as_json(self.chosen), self.after)
+            return self.page(as_json({"all": True, **self.chosen}), self.after)
         self.again = True
         once_more, self.held = self.held[: calls.PAGE], self.held[calls.PAGE :]
         return self.page(as_json({**self.chosen, "ids": once_more}), 0) if once_more else None

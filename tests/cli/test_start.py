@@ -73,6 +73,8 @@ WORDS = {
     "parsed_rate": None,
     "rule_for": None,
     "pattern_of": None,
+    "check_kinds": None,
+    "meant": None,
     "wake_all": None,
     "put_schedules": None,
     "declare": None,

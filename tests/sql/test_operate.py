@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import psycopg
 import pytest
@@ -340,6 +341,24 @@ def test_a_default_that_cannot_be_meant_is_refused_with_all_its_neighbours(conn:
         {"retry_max": "-1 s"}, {"timeout": "0"}, {"executor": "moon"}, {"keep": "-1 s"},
     )  # fmt: skip
     for each in wrong:
-        with pytest.raises(psycopg.errors.CheckViolation):
+        with refused("HW002", "a kind cannot be so: ", "howdah.kind"):
             declare(conn, {"name": "good"}, {"name": "job"} | each)
     assert ask(conn, "select count(*) from howdah.kind") == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "words", "hint"),
+    [
+        ({"retry": 3}, "kind report: there is no field 'retry'", "There are: name, queue, priority"),
+        ({"priority": "abc"}, "kind report: invalid input syntax for type integer", "Lengths of time"),
+        ({"timeout": "soon"}, "kind report: invalid input syntax for type interval", "Lengths of time"),
+        ({"strategy": "zork"}, "kind_strategy_check", "howdah.kind"),
+        ({"warn": {"weight": 1}}, "kind report: warn has no threshold 'weight'", "Write it like"),
+    ],
+)
+def test_a_kind_that_cannot_be_is_refused_by_name(
+    conn: psycopg.Connection, kind: dict[str, Any], words: str, hint: str
+) -> None:
+    with refused("HW002", words, hint):
+        conn.execute("select howdah.declare(%s)", [json.dumps([{"name": "report"} | kind])])
+    assert ask(conn, "select count(*) from howdah.kind where name = 'report'") == 0

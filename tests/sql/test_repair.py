@@ -23,7 +23,7 @@ def every(
 ) -> dict[int, tuple[str, str | None]]:
     """`howdah.<verb>(filter, …)`: what became of which task."""
     more = "".join(f", {name} => %s" for name in options)
-    found = rows(conn, f"select id, outcome, why from howdah.{verb}(%s{more})", [json.dumps(chosen), *options.values()])
+    found = rows(conn, f"select id, outcome, why from howdah.{verb}(%s{more})", [json.dumps(chosen or {"all": True}), *options.values()])
     return {task_id: (outcome, why) for task_id, outcome, why in found}
 
 
@@ -382,7 +382,7 @@ def test_a_queue_that_is_drained_takes_no_more_and_finishes_what_it_has(
         "insert into howdah.task (kind, payload, queue) values ('job', '{}', 'mail')",
         "insert into howdah.task (kind, queue, priority, run_at) values ('job', 'mail', 0, now()), ('job', 'open', 0, now())",
         f"select howdah.edit({put(conn)}, queue => 'mail')",
-        "select howdah.edit_all('{}', queue => 'mail')",
+        """select howdah.edit_all('{"all": true}', queue => 'mail')""",
         """select howdah.import_tasks('[{"kind": "job", "queue": "mail"}]')""",
     ):
         with refused("HW010", words, "howdah resume mail"):
@@ -686,3 +686,17 @@ def test_import_wakes_workers(conn: psycopg.Connection, connect: Connect, worker
 
     worker.fall_asleep()
     assert "wake default" in heard(connect(), lambda: imported(conn, [{"kind": "job"}]))
+
+
+def test_a_filter_that_says_nothing_changes_nothing(conn: psycopg.Connection, worker: Worker) -> None:
+    waits = put(conn)
+    for call in (
+        "cancel_all('{}')",
+        "edit_all('{}', queue => 'x')",
+        "retry_all('{}')",
+        """cancel_all('{"kind": null}')""",
+    ):
+        with refused("HW002", "no task was named", '{"all": true}'):
+            conn.execute(f"select howdah.{call}".encode())
+    assert task(conn, waits, "status", "queue") == ("queued", "default")
+    assert conn.execute("""select outcome from howdah.cancel_all('{"all": true}')""").fetchall() == [("cancelled",)]

@@ -593,7 +593,7 @@ CALLS = {
     "set_queue": "select howdah.set_queue('limited', 3, true, '1 min')",
     "count_tasks": """select howdah.count_tasks('{"kind": "job"}')""",
     "retry_all": """select howdah.retry_all('{"status": ["failed", "queued"]}')""",
-    "edit_all": """select howdah.edit_all('{}', queue => 'other')""",
+    "edit_all": """select howdah.edit_all('{"all": true}', queue => 'other')""",
     "export_tasks": "select howdah.export_tasks()",
     "import_tasks": """select howdah.import_tasks('[{"kind": "job", "inbox": [{"body": 1}]}]')""",
     "import_families": "select howdah.import_families()",

@@ -12,7 +12,7 @@ declare
   asked   bigint[];
   workers uuid[];
 begin
-  select * into page from howdah.lock_page(cancel_all.filter, cancel_all.after, cancel_all.at_most);
+  select * into page from howdah.lock_page(howdah.meant(cancel_all.filter), cancel_all.after, cancel_all.at_most);
   -- Those that tell nobody and have nobody, in one go. What is locked spawns nothing more.
   alone := array(select t.id from howdah.task t
                   where t.id = any (page.free) and (t.parent is null or t.status = 'running')

@@ -18,6 +18,7 @@ begin
     end if;
     begin
       clauses := clauses || case field
+        when 'all' then 'true'
         when 'ids' then format('t.id = any (%L::bigint[])', array(select e::bigint from jsonb_array_elements_text(value) e))
         when 'status' then format('t.status = any (%L::text[])', howdah.known_statuses(value, condition.live))
         when 'kind' then format('t.kind = %L', word)

@@ -8,7 +8,7 @@ begin
     raise exception using errcode = 'HW002', message = 'kinds must be a JSON array of objects, each with a name of 1 to 200 characters',
       hint = 'Write it like [{"name": "welcome", "queue": "mail"}]';
   end if;
-  perform howdah.check_thresholds(declare.kinds);
+  perform howdah.check_kinds(declare.kinds);
   insert into howdah.kind as k
          (name, queue, priority, delay, max_attempts, max_lost, retry_delay, retry_factor, retry_max, timeout, executor, keep, signature, description, steps, inbox,
           key, unique_for, on_conflict, groups, cost, strategy, start_within, finish_within, late, batch, batch_wait, warn, alarm)
@@ -38,7 +38,9 @@ begin
          is distinct from
          (excluded.queue, excluded.priority, excluded.delay, excluded.max_attempts, excluded.max_lost, excluded.retry_delay, excluded.retry_factor, excluded.retry_max, excluded.timeout, excluded.executor, excluded.keep, excluded.signature, excluded.description, excluded.steps, excluded.inbox,
           excluded.key, excluded.unique_for, excluded.on_conflict, excluded.groups, excluded.cost, excluded.strategy, excluded.start_within, excluded.finish_within, excluded.late, excluded.batch, excluded.batch_wait, excluded.warn, excluded.alarm);
+exception when check_violation then
+  raise exception using errcode = 'HW002', message = format('a kind cannot be so: %s', sqlerrm), hint = 'What each field may be is said in its comment: \d+ howdah.kind';
 end
 $$;
 comment on function howdah.declare(jsonb, boolean) is
-  'Make kinds known, as a JSON array of objects with the columns of howdah.kind. Workers overwrite what is there; others only add.';
+  'Make kinds known, as a JSON array of objects with the columns of howdah.kind. Workers overwrite what is there; others only add: what is known already they change with UPDATE howdah.kind. Error HW002 for a field or value that cannot be meant.';

@@ -21,7 +21,7 @@ begin
     raise exception using errcode = 'HW002', message = 'nothing to change was given', hint = 'Give queue, priority, delay or run_at; payload and step are changed task by task: howdah.edit';
   end if;
   due := howdah.check_edit(edit_all.queue, edit_all.delay, edit_all.run_at);
-  select * into page from howdah.lock_page(edit_all.filter, edit_all.after, edit_all.at_most);
+  select * into page from howdah.lock_page(howdah.meant(edit_all.filter), edit_all.after, edit_all.at_most);
   with was as materialized (
     select t.* from howdah.task t
      where t.id = any (page.free) and t.status <> 'running' and (due is null or t.status = 'queued' or t.status = 'suspended' and not t.joining)

@@ -8,7 +8,7 @@ declare
   failed bigint[];
   due    bigint[];
 begin
-  select * into page from howdah.lock_page('{"status": ["failed"]}' || retry_all.filter, retry_all.after, retry_all.at_most);
+  select * into page from howdah.lock_page('{"status": ["failed"]}' || howdah.meant(retry_all.filter), retry_all.after, retry_all.at_most);
   select coalesce(array_agg(t.id) filter (where t.status = 'failed'), '{}'),
          coalesce(array_agg(t.id) filter (where t.status = 'queued' or t.status = 'suspended'
                                    and not (t.joining and exists (select from howdah.task c where c.parent = t.id and not c.told))), '{}')
