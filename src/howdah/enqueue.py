@@ -276,7 +276,7 @@ class TaskFunction(Bound[P, R, Task[R]], Generic[P, R, F]):
             return self.function(*args, **kwargs)
 
     def __repr__(self) -> str:
-        return f"<task {self.name}{self.kind.signature}>"
+        return f"<task {self.kind.signature}>"
 
     @overload
     def using(

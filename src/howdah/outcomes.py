@@ -6,9 +6,11 @@ They are not frozen: an exception that passes through a context manager gets its
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any, Literal, TypeVar, cast
 
 from howdah.durations import Duration, duration, in_words, moment, optional_duration
@@ -67,17 +69,37 @@ class RetryAfter(Outcome):
 class RateLimited(Outcome):
     """The other side wants no more for now: close the group for everybody until `retry_after` has passed. Spends no attempt.
 
-    The task keeps its place in line. `group` names the group; without it those of its groups that have a rate are meant,
-    and if none has, all of them. A task without groups is run again after `retry_after`.
+    `retry_after` is a length of time, a datetime, or what stands in the header of this name: seconds or a date; without it,
+    a minute. The task keeps its place in line. `group` names the group; without it those of its groups that have a rate
+    are meant, and if none has, all of them. A task that is not in that group, or in none, is run again after `retry_after`.
 
     >>> raise RateLimited(retry_after="30s", reason="429")             # doctest: +SKIP
+    >>> RateLimited("Wed, 21 Oct 2015 07:28:00 GMT").retry_after
+    datetime.datetime(2015, 10, 21, 7, 28, tzinfo=datetime.timezone.utc)
     """
 
-    def __init__(self, retry_after: Duration, *, group: str | None = None, reason: str | None = None) -> None:
+    def __init__(
+        self,
+        retry_after: Duration | datetime | None = None,
+        *,
+        group: str | None = None,
+        reason: str | None = None,
+    ) -> None:
         super().__init__(retry_after)
-        self.retry_after = duration(retry_after, "retry_after")
+        self.retry_after = _wait(retry_after)
         self.group = group
         self.reason = reason
+
+
+def _wait(retry_after: Duration | datetime | None) -> timedelta | datetime:
+    if retry_after is None:
+        return timedelta(minutes=1)
+    if isinstance(retry_after, datetime):
+        return moment(retry_after, "retry_after")
+    if isinstance(retry_after, str) and retry_after.endswith(" GMT"):
+        with contextlib.suppress(ValueError):
+            return parsedate_to_datetime(retry_after)
+    return duration(retry_after, "retry_after")
 
 
 class Fail(Outcome):

@@ -31,7 +31,7 @@ MUTANTS = [
     Mutant("task_slot", "delete from howdah.slot s where s.task_id = old.id;", "", stories.a_place_is_counted_as_it_is_now),
     Mutant("task_slot", "old.status = 'running' and new.status <> 'running' and ", "new.status = 'failed' and ",
            stories.a_place_is_counted_as_it_is_now),
-    Mutant("close_groups", " and coalesce(g.closed_until, '-infinity') < howdah.now()", " and howdah.now() <= howdah.now()",
+    Mutant("close_groups", " and coalesce(g.closed_until, '-infinity') < each.until", "",
            stories.a_closing_is_not_shortened),
     Mutant("settle_moved", "t.groups is not null or exists (select from howdah.kind", "exists (select from howdah.kind",
            stories.the_next_step_stands_in_line),

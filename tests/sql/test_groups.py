@@ -559,6 +559,13 @@ def test_the_group_that_is_named_is_closed_and_a_task_that_is_not_of_it_waits_by
     assert worker.claim() == []
 
 
+def test_a_group_is_closed_until_a_time(conn: psycopg.Connection, worker: Worker) -> None:
+    mine = join(conn, "API")
+    worker.end(*worker.claim(), to="queued", attempts="unspent", run_at="2040-01-01Z", close={"until": "2040-01-01Z"})
+    assert worker.claim() == []
+    assert "closed until 2040-01-01" in reasons(conn, mine)[0][1]
+
+
 def test_without_groups_it_is_run_again_later(conn: psycopg.Connection, worker: Worker) -> None:
     mine = put(conn)
     (held,) = worker.claim()

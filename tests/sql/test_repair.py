@@ -23,7 +23,11 @@ def every(
 ) -> dict[int, tuple[str, str | None]]:
     """`howdah.<verb>(filter, …)`: what became of which task."""
     more = "".join(f", {name} => %s" for name in options)
-    found = rows(conn, f"select id, outcome, why from howdah.{verb}(%s{more})", [json.dumps(chosen or {"all": True}), *options.values()])
+    found = rows(
+        conn,
+        f"select id, outcome, why from howdah.{verb}(%s{more})",
+        [json.dumps(chosen or {"all": True}), *options.values()],
+    )
     return {task_id: (outcome, why) for task_id, outcome, why in found}
 
 

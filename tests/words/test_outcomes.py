@@ -7,13 +7,14 @@ import copy
 import doctest
 import importlib
 import pickle
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from howdah.backoff import Retry
 from howdah.errors import SQLSTATES, HowdahError, InvalidOption, KeyConflict, from_sqlstate
-from howdah.outcomes import Again, Cancel, Fail, Outcome, RetryAfter, Snooze, Transition
+from howdah.outcomes import Again, Cancel, Fail, Outcome, RateLimited, RetryAfter, Snooze, Transition
 
 OUTCOMES = [
     lambda: Again(1, page=2, delay="5s"),
@@ -126,3 +127,31 @@ def test_the_examples_in_the_docstrings_hold(word):
     results = doctest.testmod(module, extraglobs=None)
     assert results.failed == 0
     assert results.attempted or word in ("payload", "errors")
+
+
+# ── what another side says when it wants no more ──
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("120", 120),
+        (30, 30),
+        ("2m", 120),
+        (None, 60),
+    ],
+)
+def test_retry_after_is_read_as_the_header_is_written(said: Any, seconds: float) -> None:
+    assert RateLimited(said).retry_after == timedelta(seconds=seconds)
+
+
+def test_retry_after_may_be_a_time() -> None:
+    time = datetime(2040, 10, 21, 7, 28, tzinfo=UTC)
+    assert RateLimited(time).retry_after == time
+    assert RateLimited("Sun, 21 Oct 2040 07:28:00 GMT").retry_after == time
+
+
+@pytest.mark.parametrize("said", ["soon", "Wed, 99 Oct 2015 07:28:00 GMT", -1, datetime(2015, 10, 21)])
+def test_retry_after_that_cannot_be_meant(said: Any) -> None:
+    with pytest.raises(InvalidOption, match="retry_after"):
+        RateLimited(said)

@@ -6,7 +6,7 @@ import asyncio
 import os
 import traceback
 from collections.abc import Awaitable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from howdah.backoff import Retry
@@ -96,9 +96,17 @@ def of_outcome(codec: Codec, task: ClaimedTask, retry: Retry, outcome: Outcome) 
         case Snooze():
             return Transition("queued", delay=outcome.delay, attempts="unspent")
         case RateLimited():
-            said = {"seconds": outcome.retry_after.total_seconds(), "group": outcome.group, "reason": outcome.reason}
+            when = outcome.retry_after
+            at = when if isinstance(when, datetime) else None
+            delay = when if isinstance(when, timedelta) else None
+            said = {
+                "until": at,
+                "seconds": None if delay is None else delay.total_seconds(),
+                "group": outcome.group,
+                "reason": outcome.reason,
+            }
             close = {name: value for name, value in said.items() if value is not None}
-            return Transition("queued", delay=outcome.retry_after, attempts="unspent", close=close)
+            return Transition("queued", delay=delay, run_at=at, attempts="unspent", close=close)
         case Fail():
             return Transition("failed", error=_clean(outcome.reason, ERROR_LENGTH), event="failure")
         case Cancel():

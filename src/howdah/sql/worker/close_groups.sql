@@ -4,11 +4,13 @@ language plpgsql
 as $$
 #variable_conflict use_column
 declare
+  clock timestamptz := howdah.now();
   each record;
 begin
   for each in
-    select g.name, max(c.seconds) as seconds, (array_agg(c.reason order by c.seconds desc))[1] as reason, max(c.id) as task
-      from jsonb_to_recordset(close_groups.closings) c (id bigint, groups text[], "group" text, seconds double precision, reason text)
+    select g.name, max(u.until) as until, (array_agg(c.reason order by u.until desc))[1] as reason, max(c.id) as task
+      from jsonb_to_recordset(close_groups.closings) c (id bigint, groups text[], "group" text, seconds double precision, until timestamptz, reason text)
+      cross join lateral (select coalesce(c.until, clock + make_interval(secs => c.seconds)) as until) u
       cross join lateral (
         -- The one that was named; else those with a rate, of which the answer tells something; else all.
         select x as name from unnest(case when c."group" is not null then array[c."group"] else coalesce(
@@ -17,9 +19,9 @@ begin
   loop
     perform howdah.found_groups(array[each.name], true);
     update howdah."group" g
-       set closed_until = howdah.now() + make_interval(secs => each.seconds), closed_reason = each.reason, closed_by = 'task ' || each.task
-     where g.name = each.name and coalesce(g.closed_until, '-infinity') < howdah.now() + make_interval(secs => each.seconds);
+       set closed_until = each.until, closed_reason = each.reason, closed_by = 'task ' || each.task
+     where g.name = each.name and coalesce(g.closed_until, '-infinity') < each.until;
   end loop;
 end
 $$;
-comment on function howdah.close_groups(jsonb) is 'Close groups for everybody, as handlers have asked: a JSON array of {id, groups, group, seconds, reason}. One that is closed for longer stays so.';
+comment on function howdah.close_groups(jsonb) is 'Close groups for everybody, as handlers have asked: a JSON array of {id, groups, group, seconds or until, reason}. One that is closed for longer stays so.';
