@@ -21,21 +21,21 @@ class Groups(Caller):
         """Limit a group in the whole fleet, from now on. What is None stays as it is; what runs goes on.
 
         name     the group, or with a * the rule for every group that matches and has no limit of its own: "tenant:*"
-        running  at most so many of its tasks run at once
-        rate     at most so much starts per time: "100/min", "5/s", "20/30s"; a task counts its `cost`
+        running  at most so many of its tasks run at once; 0: no limit
+        rate     at most so much starts per time: "100/min", "5/s", "20/30s"; a task counts its `cost`; "none": no limit
         burst    so much of it at once, after a rest; without it what the rate gives in a second, at least 1
 
         Raises InvalidOption that names the option.
 
         >>> await app.set_limit("SES", running=10, rate="100/min", burst=20)     # doctest: +SKIP
         """
-        await self.run(_set_limit(Limit.checked(name, running, rate, burst)))
+        await self.run(_set_limit(name, running, rate, burst))
 
     def set_limit_sync(
         self, name: str, *, running: int | None = None, rate: str | None = None, burst: float | None = None
     ) -> None:
         """As `set_limit`, blocking."""
-        self.run_sync(_set_limit(Limit.checked(name, running, rate, burst)))
+        self.run_sync(_set_limit(name, running, rate, burst))
 
     async def unset_limit(self, name: str) -> bool:
         """Take a limit away; False if there was none. A group falls back to the rule with a * that matches it."""
@@ -89,8 +89,14 @@ class Groups(Caller):
         self.run_sync(_set_queue(queue, running, fair, ageing))
 
 
-def _set_limit(limit: Limit) -> calls.Call[None]:
-    return calls.set_limit(limit.name, limit.running, limit.rate, limit.burst)
+def _set_limit(name: str, running: int | None, rate: str | None, burst: float | None) -> calls.Call[None]:
+    Limit.checked(name, None if _is_none(running) else running, None if rate == "none" else rate, burst)
+    return calls.set_limit(name, running, rate, burst)
+
+
+def _is_none(running: int | None) -> bool:
+    """0, and not False: the limit is to be taken away."""
+    return running == 0 and type(running) is int
 
 
 def _close(name: str, length: Duration | None, reason: str | None) -> calls.Call[None]:
@@ -102,6 +108,5 @@ def _close(name: str, length: Duration | None, reason: str | None) -> calls.Call
 
 def _set_queue(queue: str, running: int | None, fair: bool | None, ageing: Duration | None) -> calls.Call[None]:
     length = optional_duration(ageing, "ageing")
-    no_limit = running == 0 and type(running) is int
-    QueueRules.checked(queue, None if no_limit else running, False if fair is None else fair, length or None)
+    QueueRules.checked(queue, None if _is_none(running) else running, False if fair is None else fair, length or None)
     return calls.set_queue(queue, running, fair, length)

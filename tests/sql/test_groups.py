@@ -324,6 +324,10 @@ def test_what_is_not_said_stays(conn: psycopg.Connection) -> None:
     assert conn.execute("select max_running, rate, burst from howdah.groups").fetchall() == [(5, "100/min", 3)]
     limit(conn, "SES", rate="10/s")
     assert conn.execute("select max_running, rate, burst from howdah.groups").fetchall() == [(5, "10/s", 10)]
+    limit(conn, "SES", running=0)
+    assert conn.execute("select max_running, rate, burst from howdah.groups").fetchall() == [(None, "10/s", 10)]
+    limit(conn, "SES", rate="none", running=3)
+    assert conn.execute("select max_running, rate, burst from howdah.groups").fetchall() == [(3, None, None)]
 
 
 @pytest.mark.parametrize(
@@ -331,7 +335,7 @@ def test_what_is_not_said_stays(conn: psycopg.Connection) -> None:
     [
         ("set_limit('', 1)", "the name of a limit must be 1 to 200 characters", "tenant:*"),
         ("set_limit(null, 1)", "the name of a limit must be", "tenant:*"),
-        ("set_limit('x', 0)", "running must be at least 1, not 0", "SELECT howdah.close_group('x')"),
+        ("set_limit('x', -1)", "running must be at least 1, not -1", "SELECT howdah.close_group('x')"),
         ("set_limit('x', rate => '10')", "rate cannot be read: '10'", "100/min"),
         ("set_limit('x', rate => '0/s')", "rate cannot be read: '0/s'", "100/min"),
         ("set_limit('x', rate => '5/0s')", "rate cannot be read: '5/0s'", "100/min"),

@@ -54,8 +54,10 @@ def set_limit(
     name: Name,
     /,
     *,
-    running: Annotated[int | None, Parameter(help="At most so many of its tasks run at once")] = None,
-    rate: Annotated[str | None, Parameter(help="At most so much starts per time: 100/min, 5/s, 20/30s")] = None,
+    running: Annotated[int | None, Parameter(help="At most so many of its tasks run at once; 0: no limit")] = None,
+    rate: Annotated[
+        str | None, Parameter(help="At most so much starts per time: 100/min, 5/s, 20/30s; none: no limit")
+    ] = None,
     burst: Annotated[float | None, Parameter(help="So much of the rate at once, after a rest")] = None,
     where: Where = ANYWHERE,
 ) -> None:
