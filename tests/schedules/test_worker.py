@@ -355,7 +355,7 @@ async def test_the_order_of_decorators_is_told(app: App) -> None:
         @app.cron("@daily")
         async def clean() -> None: ...
 
-    assert refused.value.hint == "Write @app.cron(…) above @app.task(), not below"
+    assert refused.value.hint == "Write it above @app.task(), not below"
     with pytest.raises(InvalidOption, match="goes above a task, not above the text 'clean'"):
         app.cron("@daily")("clean")
 

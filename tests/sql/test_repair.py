@@ -704,3 +704,11 @@ def test_a_filter_that_says_nothing_changes_nothing(conn: psycopg.Connection, wo
             conn.execute(f"select howdah.{call}".encode())
     assert task(conn, waits, "status", "queue") == ("queued", "default")
     assert conn.execute("""select outcome from howdah.cancel_all('{"all": true}')""").fetchall() == [("cancelled",)]
+
+
+def test_an_id_that_an_ended_task_has_is_what_is_taken(conn: psycopg.Connection, worker: Worker) -> None:
+    mine = put(conn, key="k")
+    line = ask(conn, "select line from howdah.export_tasks('{}')")
+    conn.execute("select howdah.cancel(%s)", [mine])
+    with refused("HW006", f"line 1: id {mine} is taken", "on_conflict = skip"):
+        conn.execute("select howdah.import_tasks(jsonb_build_array(%s::jsonb), keep_ids => true)", [line])

@@ -154,7 +154,7 @@ def kind_of(task: Any) -> tuple[Kind | str, str | None]:
     if hasattr(kind, "named") and hasattr(kind, "defaults"):
         return cast("Kind", kind), None
     raise InvalidOption(
-        f"{shown(task)} is no task, actor, machine or step", hint="Write @app.cron(…) above @app.task(), not below"
+        f"{shown(task)} is no task, actor, machine or step", hint="Write it above @app.task(), not below"
     )
 
 

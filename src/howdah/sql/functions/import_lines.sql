@@ -44,7 +44,7 @@ begin
     insert into howdah.imported (batch, old_id, new_id)
     select import_lines.batch, coalesce(m.id, -m.new_id), m.new_id from meant m join put p on p.id = m.new_id
   )
-  select array_agg(p.id), (select count(*) from meant), (select string_agg(case when m.key is not null then format('key %L', m.key) when m.tick is not null then format('tick %s of %s', m.tick, m.source) else format('id %s', m.id) end, ', ') from meant m where m.new_id not in (select id from put))
+  select array_agg(p.id), (select count(*) from meant), (select string_agg(case when import_lines.keep_ids and exists (select from howdah.tasks o where o.id = m.id) then format('id %s', m.id) when m.key is not null then format('key %L', m.key) when m.tick is not null then format('tick %s of %s', m.tick, m.source) else format('id %s', m.id) end, ', ') from meant m where m.new_id not in (select id from put))
     into written, wanted, taken from put p;
   imported := coalesce(cardinality(written), 0);
   skipped := wanted - imported;
