@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow
 
-from howdah.calls import Call, NewTask
+from howdah.calls import Call, NewTask, Steps
 from howdah.config import Config
 from howdah.db import borrowed
 from howdah.db.pool import Database
@@ -89,6 +89,24 @@ class Caller:
         if connection is not None:
             return borrowed.run_sync(connection, call)
         return self.installation.open_sync().run_sync(call)
+
+    async def follow(self, steps: Steps[R], connection: Any = None) -> R:
+        """Make one call after the other, each a transaction of its own without `connection`."""
+        answer: Any = None
+        try:
+            while True:
+                answer = await self.run(steps.send(answer), connection)
+        except StopIteration as end:
+            return end.value
+
+    def follow_sync(self, steps: Steps[R], connection: Any = None) -> R:
+        """As `follow`, blocking."""
+        answer: Any = None
+        try:
+            while True:
+                answer = self.run_sync(steps.send(answer), connection)
+        except StopIteration as end:
+            return end.value
 
     async def copy(self, task: NewTask, payloads: Sequence[str], connection: Any = None) -> list[int]:
         """Write many tasks of one kind."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator, Iterable, Iterator
-from typing import Annotated, Any, Literal, Unpack
+from collections.abc import AsyncIterator, Iterable, Iterator
+from typing import Annotated, Literal, Unpack
 
 import msgspec
 from msgspec import Meta
 
 from howdah import calls
 from howdah.caller import Caller
-from howdah.calls import Call, Imported
-from howdah.db import borrowed
+from howdah.calls import Imported, Steps
 from howdah.errors import InvalidOption, InvalidPayload, shown
 from howdah.filters import Filter, as_json, checked
 
@@ -109,12 +108,7 @@ class Carry(Caller):
         """
         steps = _import(lines, on_conflict, keep_ids)
         async with self.transaction() as conn, conn.transaction(force_rollback=dry_run):
-            answer: Any = None
-            try:
-                while True:
-                    answer = await borrowed.run(conn, steps.send(answer))
-            except StopIteration as end:
-                return end.value
+            return await self.follow(steps, conn)
 
     def import_tasks_sync(
         self,
@@ -127,16 +121,10 @@ class Carry(Caller):
         """As `import_tasks`, blocking."""
         steps = _import(lines, on_conflict, keep_ids)
         with self.installation.open_sync().connect_sync() as conn, conn.transaction(force_rollback=dry_run):
-            answer: Any = None
-            try:
-                while True:
-                    answer = borrowed.run_sync(conn, steps.send(answer))
-            except StopIteration as end:
-                return end.value
+            return self.follow_sync(steps, conn)
 
 
-def _import(lines: Iterable[str], on_conflict: str, keep_ids: bool) -> Generator[Call[Any], Any, Imported]:
-    """The calls of one import, each sent the answer to the one before."""
+def _import(lines: Iterable[str], on_conflict: str, keep_ids: bool) -> Steps[Imported]:
     if on_conflict not in ("raise", "skip"):
         raise InvalidOption(f'on_conflict must be "raise" or "skip", not {shown(on_conflict)}')
     imported = skipped = 0

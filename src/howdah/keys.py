@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast, overload
 
 from howdah import calls
 from howdah.caller import Caller
-from howdah.calls import Call, Row
+from howdah.calls import Call, Row, Steps
 from howdah.durations import Duration
 from howdah.errors import HowdahError, InvalidOption, TaskNotFound, shown
 from howdah.filters import check_id
@@ -61,7 +61,7 @@ class ByKey(Caller):
         With `cascade` what it spawned is cancelled too, and what that spawned. A running task ends as cancelled unless it
         succeeds first. Raises TaskNotFound, WrongStatus if it has ended.
         """
-        meant = await self._meant(task_id, key, connection)
+        meant = await self.follow(self._meant(task_id, key), connection)
         return await self.run(calls.cancel(meant.id, reason, cascade=cascade), connection)
 
     @overload
@@ -82,7 +82,7 @@ class ByKey(Caller):
         connection: Any = None,
     ) -> str:
         """As `cancel`, blocking."""
-        meant = self._meant_sync(task_id, key, connection)
+        meant = self.follow_sync(self._meant(task_id, key), connection)
         return self.run_sync(calls.cancel(meant.id, reason, cascade=cascade), connection)
 
     @overload
@@ -94,7 +94,7 @@ class ByKey(Caller):
 
         Raises TaskNotFound, WrongStatus if it runs or has ended.
         """
-        meant = await self._meant(task_id, key, connection)
+        meant = await self.follow(self._meant(task_id, key), connection)
         return await self.run(calls.retry(meant.id), connection)
 
     @overload
@@ -103,7 +103,7 @@ class ByKey(Caller):
     def retry_sync(self, *, key: str, connection: Any = None) -> str: ...
     def retry_sync(self, task_id: int | None = None, *, key: str | None = None, connection: Any = None) -> str:
         """As `retry`, blocking."""
-        meant = self._meant_sync(task_id, key, connection)
+        meant = self.follow_sync(self._meant(task_id, key), connection)
         return self.run_sync(calls.retry(meant.id), connection)
 
     @overload
@@ -131,7 +131,7 @@ class ByKey(Caller):
     async def show(self, *, key: str) -> TaskInfo: ...
     async def show(self, task_id: int | None = None, *, key: str | None = None) -> TaskInfo:
         """One task as it is now, live or ended; with `key` the one that holds it. Raises TaskNotFound."""
-        meant = await self._meant(task_id, key)
+        meant = await self.follow(self._meant(task_id, key))
         return only(meant.id, await self.run(calls.find({"ids": [meant.id]})))
 
     @overload
@@ -140,7 +140,7 @@ class ByKey(Caller):
     def show_sync(self, *, key: str) -> TaskInfo: ...
     def show_sync(self, task_id: int | None = None, *, key: str | None = None) -> TaskInfo:
         """As `show`, blocking."""
-        meant = self._meant_sync(task_id, key)
+        meant = self.follow_sync(self._meant(task_id, key))
         return only(meant.id, self.run_sync(calls.find({"ids": [meant.id]})))
 
     @overload
@@ -156,7 +156,7 @@ class ByKey(Caller):
         kind: str | None = None,
     ) -> Any:
         """Wait for a task to end, or for the one that holds `key`; see Task.result."""
-        meant = await self._meant(task_id, key)
+        meant = await self.follow(self._meant(task_id, key))
         loop = asyncio.get_running_loop()
         waiter = self.waiters.get(loop)
         if waiter is None:
@@ -180,35 +180,23 @@ class ByKey(Caller):
         """As `result`, blocking. Refused on a running event loop: what it waits for may have to run on that loop."""
         if asyncio._get_running_loop() is not None:  # pyright: ignore[reportPrivateUsage]
             raise HowdahError("result_sync would block the running event loop", hint="Write: await task.result()")
-        meant = self._meant_sync(task_id, key)
+        meant = self.follow_sync(self._meant(task_id, key))
         return self._read_result(wait_sync(self.run_sync, meant.id, timeout), kind or meant.kind)
 
     def _read_result(self, value: Any, kind: str) -> Any:
         handler = self.registry.find(kind)
         return value if handler is None else handler.read_result(value)
 
-    async def _meant(self, task_id: int | None, key: str | None, connection: Any = None) -> Task[Any]:
+    def _meant(self, task_id: Any, key: str | None) -> Steps[Task[Any]]:
         """The task of a verb that takes an id or a key. Raises InvalidOption, TaskNotFound for a key that is free."""
-        if key is None or task_id is not None:
-            return self._named(task_id, key)
-        return _found(key, await self.holder(key, connection=connection))
-
-    def _meant_sync(self, task_id: int | None, key: str | None, connection: Any = None) -> Task[Any]:
-        """As `_meant`, blocking."""
-        if key is None or task_id is not None:
-            return self._named(task_id, key)
-        return _found(key, self.holder_sync(key, connection=connection))
-
-    def _named(self, task_id: Any, key: str | None) -> Task[Any]:
-        if key is not None:
+        if key is None:
+            return Task(cast("Client", self), check_id(task_id), "")
+        if task_id is not None:
             raise InvalidOption(f"the id {shown(task_id)} and the key {shown(key)} were both given", hint="Give one")
-        return Task(cast("Client", self), check_id(task_id), "")
-
-
-def _found(key: str, task: Task[Any] | None) -> Task[Any]:
-    if task is None:
-        raise TaskNotFound(f"no task holds key {key!r}", hint="Its task has ended, or there never was one")
-    return task
+        task = self._held((yield calls.held(check_name(key, "key", 500))))
+        if task is None:
+            raise TaskNotFound(f"no task holds key {key!r}", hint="Its task has ended, or there never was one")
+        return task
 
 
 def _why(task_id: int | None, key: str | None) -> Call[list[Row]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Unpack
 
 from howdah import calls
 from howdah.caller import Caller
-from howdah.calls import Purged, Row
+from howdah.calls import Changes, Purged, Row, Steps
 from howdah.durations import Duration
 from howdah.filters import Filter, as_json, check_id, checked
 from howdah.options import check_name
@@ -48,9 +48,8 @@ class Repair(Caller):
 
         >>> await app.edit(42, payload={"user_id": 7}, priority=9)  # doctest: +SKIP
         """
-        changes = changed(queue, priority, delay, at)
-        found = only(task_id, await self.run(calls.find({"ids": [check_id(task_id)]}), connection))
-        await self.run(calls.edit(task_id, self._edited(found, payload, step), step, **changes), connection)
+        steps = self._edit(task_id, payload, step, changed(queue, priority, delay, at))
+        await self.follow(steps, connection)
 
     def edit_sync(
         self,
@@ -65,9 +64,12 @@ class Repair(Caller):
         connection: Any = None,
     ) -> None:
         """As `edit`, blocking."""
-        changes = changed(queue, priority, delay, at)
-        found = only(task_id, self.run_sync(calls.find({"ids": [check_id(task_id)]}), connection))
-        self.run_sync(calls.edit(task_id, self._edited(found, payload, step), step, **changes), connection)
+        steps = self._edit(task_id, payload, step, changed(queue, priority, delay, at))
+        self.follow_sync(steps, connection)
+
+    def _edit(self, task_id: int, payload: Mapping[str, Any] | None, step: str | None, changes: Changes) -> Steps[None]:
+        found = only(task_id, (yield calls.find({"ids": [check_id(task_id)]})))
+        yield calls.edit(task_id, self._edited(found, payload, step), step, **changes)
 
     def _edited(self, found: TaskInfo, payload: Mapping[str, Any] | None, step: str | None) -> str | None:
         """The new payload as JSON; None for the old one, which must fit the new step."""
@@ -102,13 +104,13 @@ class Repair(Caller):
         >>> (await app.retry_all(kind="welcome", error="timeout")).outcomes  # doctest: +SKIP
         Counter({'resumed': 212})
         """
-        return await self._all(retrying(chosen, every=every), dry_run, connection)
+        return await self.follow(_swept(retrying(chosen, every=every), dry_run), connection)
 
     def retry_all_sync(
         self, *, every: bool = False, dry_run: bool = False, connection: Any = None, **chosen: Unpack[Filter]
     ) -> Bulk:
         """As `retry_all`, blocking."""
-        return self._all_sync(retrying(chosen, every=every), dry_run, connection)
+        return self.follow_sync(_swept(retrying(chosen, every=every), dry_run), connection)
 
     async def cancel_all(
         self,
@@ -122,7 +124,7 @@ class Repair(Caller):
     ) -> Bulk:
         """Cancel all live tasks that the filter finds, as `cancel` does; for the rest see `retry_all`."""
         sweep = cancelling(chosen, reason, cascade=cascade, every=every)
-        return await self._all(sweep, dry_run, connection)
+        return await self.follow(_swept(sweep, dry_run), connection)
 
     def cancel_all_sync(
         self,
@@ -136,7 +138,7 @@ class Repair(Caller):
     ) -> Bulk:
         """As `cancel_all`, blocking."""
         sweep = cancelling(chosen, reason, cascade=cascade, every=every)
-        return self._all_sync(sweep, dry_run, connection)
+        return self.follow_sync(_swept(sweep, dry_run), connection)
 
     async def edit_all(
         self,
@@ -157,7 +159,7 @@ class Repair(Caller):
         >>> await app.edit_all(queue="mail", kind="digest", to_queue="bulk", priority=-5)  # doctest: +SKIP
         """
         sweep = editing(chosen, changed(to_queue, priority, delay, at), every=every)
-        return await self._all(sweep, dry_run, connection)
+        return await self.follow(_swept(sweep, dry_run), connection)
 
     def edit_all_sync(
         self,
@@ -173,33 +175,7 @@ class Repair(Caller):
     ) -> Bulk:
         """As `edit_all`, blocking."""
         sweep = editing(chosen, changed(to_queue, priority, delay, at), every=every)
-        return self._all_sync(sweep, dry_run, connection)
-
-    async def _all(self, sweep: Sweep, dry_run: bool, connection: Any) -> Bulk:
-        if dry_run:
-            return Bulk(counts=await self.run(calls.count_tasks(as_json(sweep.chosen)), connection))
-        bulk = Bulk()
-        async for rows in self.sweep(sweep, connection):
-            bulk.add(rows)
-        return bulk
-
-    def _all_sync(self, sweep: Sweep, dry_run: bool, connection: Any) -> Bulk:
-        if dry_run:
-            return Bulk(counts=self.run_sync(calls.count_tasks(as_json(sweep.chosen)), connection))
-        bulk = Bulk()
-        for rows in self.sweep_sync(sweep, connection):
-            bulk.add(rows)
-        return bulk
-
-    async def sweep(self, sweep: Sweep, connection: Any = None) -> AsyncIterator[list[Row]]:
-        """Do it, a page a step."""
-        while (call := sweep.next()) is not None:
-            yield sweep.read(await self.run(call, connection))
-
-    def sweep_sync(self, sweep: Sweep, connection: Any = None) -> Iterator[list[Row]]:
-        """As `sweep`, blocking."""
-        while (call := sweep.next()) is not None:
-            yield sweep.read(self.run_sync(call, connection))
+        return self.follow_sync(_swept(sweep, dry_run), connection)
 
     # ── queues and kinds ──
 
@@ -243,18 +219,25 @@ class Repair(Caller):
         keep the name of the kind, as do schedules and live workers that know it. In pages, each a transaction of its own.
         `dry_run` only counts. Raises UnknownKind.
         """
-        page = await self.run(calls.purge(check_name(kind, "kind"), dry_run=dry_run))
-        total = page
-        while page.more and not dry_run:
-            page = await self.run(calls.purge(kind, dry_run=False))
-            total = total.plus(page)
-        return total
+        return await self.follow(_purge(check_name(kind, "kind"), dry_run))
 
     def purge_sync(self, kind: str, *, dry_run: bool = False) -> Purged:
         """As `purge`, blocking."""
-        page = self.run_sync(calls.purge(check_name(kind, "kind"), dry_run=dry_run))
-        total = page
-        while page.more and not dry_run:
-            page = self.run_sync(calls.purge(kind, dry_run=False))
-            total = total.plus(page)
-        return total
+        return self.follow_sync(_purge(check_name(kind, "kind"), dry_run))
+
+
+def _swept(sweep: Sweep, dry_run: bool) -> Steps[Bulk]:
+    if dry_run:
+        return Bulk(counts=(yield calls.count_tasks(as_json(sweep.chosen))))
+    bulk = Bulk()
+    yield from sweep.pages(bulk.add)
+    return bulk
+
+
+def _purge(kind: str, dry_run: bool) -> Steps[Purged]:
+    page: Purged = yield calls.purge(kind, dry_run=dry_run)
+    total = page
+    while page.more and not dry_run:
+        page = yield calls.purge(kind, dry_run=False)
+        total = total.plus(page)
+    return total

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from howdah import calls
-from howdah.calls import Call, Row
+from howdah.calls import Call, Changes, Row, Steps
 from howdah.durations import Duration
 from howdah.errors import InvalidOption
 from howdah.filters import Filter, as_json, checked
@@ -41,7 +41,7 @@ class Bulk:
         """How many tasks were changed."""
         return self.outcomes.total() - self.outcomes["skipped"] - self.outcomes["unchanged"]
 
-    def add(self, rows: Iterable[Row]) -> None:
+    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Count rows of id, outcome, why."""
         for row in rows:
             self.outcomes[row["outcome"]] += 1
@@ -49,35 +49,27 @@ class Bulk:
                 self.skipped[row["why"]] += 1
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Sweep:
-    """Something to be done to all that a filter finds, ids ascending.
-
-    What another transaction held is tried once more at the end: that was most likely a worker, and for a moment.
-    """
+    """Something to be done to all that a filter finds: the filter, and the call for one page of it."""
 
     chosen: Mapping[str, Any]
     page: Callable[[str, int], Call[list[Row]]]
-    after: int | None = 0
-    held: list[int] = field(default_factory=list[int])
-    again: bool = False
 
-    def next(self) -> Call[list[Row]] | None:
-        """The call for the next page; None: that was the last."""
-        if self.after is not None:
-            return self.page(as_json({"all": True, **self.chosen}), self.after)
-        self.again = True
-        once_more, self.held = self.held[: calls.PAGE], self.held[calls.PAGE :]
-        return self.page(as_json({**self.chosen, "ids": once_more}), 0) if once_more else None
+    def pages(self, told: Callable[[list[Row]], None]) -> Steps[None]:
+        """Do it, ids ascending; `told` hears what became of which task, as rows of id, outcome, why.
 
-    def read(self, rows: list[Row]) -> list[Row]:
-        """The answer to that call; returns what became of which task, as rows of id, outcome, why."""
-        if self.again:
-            return rows
-        self.after = max((row["id"] for row in rows), default=None)
-        held = {row["id"] for row in rows if (row["why"] or "").startswith(_HELD)}
-        self.held += sorted(held)
-        return [row for row in rows if row["id"] not in held]
+        What another transaction held is tried once more at the end: that was most likely a worker, and for a moment.
+        """
+        held: list[int] = []
+        wanted, after = as_json({"all": True, **self.chosen}), 0
+        while rows := (yield self.page(wanted, after)):
+            after = max(row["id"] for row in rows)
+            now = {row["id"] for row in rows if (row["why"] or "").startswith(_HELD)}
+            held += sorted(now)
+            told([row for row in rows if row["id"] not in now])
+        for first in range(0, len(held), calls.PAGE):
+            told((yield self.page(as_json({**self.chosen, "ids": held[first : first + calls.PAGE]}), 0)))
 
 
 def retrying(chosen: Filter, *, every: bool) -> Sweep:
@@ -93,14 +85,14 @@ def cancelling(chosen: Filter, reason: str | None, *, cascade: bool, every: bool
     )
 
 
-def editing(chosen: Filter, changes: Mapping[str, Any], *, every: bool) -> Sweep:
+def editing(chosen: Filter, changes: Changes, *, every: bool) -> Sweep:
     """`changes` as `changed` returns them. Raises InvalidOption."""
     if all(value is None for value in changes.values()):
         raise InvalidOption("nothing to change was given", hint="Give a queue, priority, delay or time")
     return Sweep(_given(chosen, every=every), lambda found, after: calls.edit_all(found, after, **changes))
 
 
-def changed(queue: str | None, priority: int | None, delay: Duration | None, at: datetime | None) -> dict[str, Any]:
+def changed(queue: str | None, priority: int | None, delay: Duration | None, at: datetime | None) -> Changes:
     """What is to be changed, as the calls take it. Raises InvalidOption."""
     wanted = options(queue=queue, priority=priority, delay=delay, at=at)
     return {"queue": wanted.queue, "priority": wanted.priority, "delay": wanted.delay, "run_at": wanted.at}

@@ -3,7 +3,7 @@
 A client verb is a Call; a driver (`howdah.db`) runs it, async or sync, on howdah's own connection or on the caller's.
 """
 
-from howdah.calls.call import Call, Row, Rows
+from howdah.calls.call import Call, Row, Rows, Steps
 from howdah.calls.health import health, tell_health
 from howdah.calls.limits import close_group, declare_limits, groups, open_group, set_limit, set_queue, unset_limit
 from howdah.calls.protocol import (
@@ -28,6 +28,7 @@ from howdah.calls.protocol import (
 )
 from howdah.calls.repair import (
     PAGE,
+    Changes,
     Imported,
     Purged,
     cancel_all,
@@ -59,6 +60,7 @@ from howdah.calls.sources import (
     unschedule,
 )
 from howdah.calls.tasks import (
+    MANY,
     NewTask,
     cancel,
     declare,
@@ -85,9 +87,11 @@ from howdah.calls.tasks import (
 )
 
 __all__ = [
+    "MANY",
     "PAGE",
     "Beat",
     "Call",
+    "Changes",
     "Due",
     "Imported",
     "NewTask",
@@ -96,6 +100,7 @@ __all__ = [
     "Rescued",
     "Row",
     "Rows",
+    "Steps",
     "Woken",
     "cancel",
     "cancel_all",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 R = TypeVar("R")
 Row = dict[str, Any]
@@ -22,6 +22,10 @@ class Call(Generic[R]):
     types: Mapping[str, str] | None
     args: Mapping[str, Any]
     read: Callable[[Rows], R]
+
+
+# What takes more than one call: a generator of calls, each sent the answer to the one before. `Caller.follow` runs it.
+Steps: TypeAlias = Generator[Call[Any], Any, R]
 
 
 def first(rows: Rows) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 from howdah.calls.call import Call, Row, Rows, all_rows, first, nothing
 
@@ -13,19 +13,19 @@ _PAGE = {"after": "bigint", "at_most": "int"}
 _CHANGES = {"queue": "text", "priority": "int", "delay": "interval", "run_at": "timestamptz"}
 
 
-def edit(
-    task_id: int,
-    payload: str | None = None,
-    step: str | None = None,
-    *,
-    queue: str | None = None,
-    priority: int | None = None,
-    delay: timedelta | None = None,
-    run_at: datetime | None = None,
-) -> Call[None]:
+class Changes(TypedDict, total=False):
+    """What an edit changes; what is not in it, or None, stays."""
+
+    queue: str | None
+    priority: int | None
+    delay: timedelta | None
+    run_at: datetime | None
+
+
+def edit(task_id: int, payload: str | None = None, step: str | None = None, **changes: Unpack[Changes]) -> Call[None]:
     types = {"id": "bigint", "payload": "jsonb", "step": "text"} | _CHANGES
-    changes = {"queue": queue, "priority": priority, "delay": delay, "run_at": run_at}
-    return Call("edit", types, {"id": task_id, "payload": payload, "step": step} | changes, nothing)
+    args = {"id": task_id, "payload": payload, "step": step} | dict.fromkeys(_CHANGES) | changes
+    return Call("edit", types, args, nothing)
 
 
 # ── by filter: JSON, as `howdah.condition` reads it; `after` is the highest id of the page before ──
@@ -52,17 +52,8 @@ def cancel_all(chosen: str, after: int, *, reason: str | None, cascade: bool) ->
     )
 
 
-def edit_all(
-    chosen: str,
-    after: int,
-    *,
-    queue: str | None,
-    priority: int | None,
-    delay: timedelta | None,
-    run_at: datetime | None,
-) -> Call[list[Row]]:
-    changes = {"queue": queue, "priority": priority, "delay": delay, "run_at": run_at}
-    return _all("edit_all", chosen, after, _CHANGES, changes)
+def edit_all(chosen: str, after: int, **changes: Unpack[Changes]) -> Call[list[Row]]:
+    return _all("edit_all", chosen, after, _CHANGES, dict.fromkeys(_CHANGES) | changes)
 
 
 def export_tasks(chosen: str, after: int) -> Call[list[Row]]:

@@ -31,25 +31,7 @@ _ENQUEUE = {
 }
 _PUT = _ENQUEUE | {"source": "text", "timed": "boolean"}
 _PUT_MANY = {name: kind for name, kind in _PUT.items() if name not in ("payload", "key", "groups", "source")}
-_MANY = {
-    "kind": "text",
-    "payloads": "jsonb",
-    "queue": "text",
-    "priority": "int",
-    "delay": "interval",
-    "run_at": "timestamptz",
-    "step": "text",
-    "groups": "text[]",
-    "cost": "double precision",
-    "start_before": "timestamptz",
-    "finish_before": "timestamptz",
-    "start_within": "interval",
-    "finish_within": "interval",
-    "late": "text",
-    "key": "text",
-    "on_conflict": "text",
-    "unique_for": "interval",
-}
+MANY = {"payloads": "jsonb"} | {name: kind for name, kind in _ENQUEUE.items() if name != "payload"}
 _ID = {"id": "bigint"}
 _KEY = {"key": "text"}
 
@@ -86,8 +68,8 @@ def enqueue(task: NewTask, *, defaults_known: bool) -> Call[int | None]:
 
 
 def enqueue_many(task: NewTask, payloads: str) -> Call[list[int]]:
-    args = {"payloads": payloads} | {name: getattr(task, name) for name in _MANY if name != "payloads"}
-    return Call("enqueue_many", _MANY, args, lambda rows: [row["enqueue_many"] for row in rows])
+    args = {"payloads": payloads} | {name: getattr(task, name) for name in MANY if name != "payloads"}
+    return Call("enqueue_many", MANY, args, lambda rows: [row["enqueue_many"] for row in rows])
 
 
 def put_many(task: NewTask, rows: str) -> Call[list[tuple[int, bool]]]:

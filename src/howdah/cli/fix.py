@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, cast
 
 from cyclopts import Parameter
 
-from howdah.calls import PAGE
+from howdah.calls import PAGE, Changes
 from howdah.cli import apps
 from howdah.cli.errors import FAILED, NOT_FOUND, OK, report, say, say_error
 from howdah.cli.options import (
@@ -33,7 +32,7 @@ from howdah.client import Client
 from howdah.errors import InvalidOption, InvalidPayload, TaskNotFound, WrongStatus
 from howdah.filters import Filter
 from howdah.payload import loads
-from howdah.sweeps import LIVE, Sweep, cancelling, changed, editing, retrying
+from howdah.sweeps import LIVE, Bulk, Sweep, cancelling, changed, editing, retrying
 
 Every = Annotated[
     bool,
@@ -140,7 +139,7 @@ def _edit_one(
     resume: bool,
     app: str | None,
     where: Where,
-    changes: dict[str, Any],
+    changes: Changes,
 ) -> None:
     if payload is None and step is None and all(value is None for value in changes.values()):
         raise InvalidOption(
@@ -153,8 +152,8 @@ def _edit_one(
     found = apps.here(app, where.dsn, "payload")
     say(f"→ {target(found.installation.dsn)}")
     try:
-        changes = {"at" if name == "run_at" else name: value for name, value in changes.items()}
-        found.edit_sync(task_id, payload=cast("dict[str, Any] | None", fields), step=step, **changes)
+        given: dict[str, Any] = {"at" if name == "run_at" else name: value for name, value in changes.items()}
+        found.edit_sync(task_id, payload=cast("dict[str, Any] | None", fields), step=step, **given)
         if resume:
             found.retry_sync(task_id)
         after = found.show_sync(task_id)
@@ -204,12 +203,15 @@ def _do(
     if ids is not None and len(ids) <= FEW and one is not None:
         return _one_by_one(ids, one, output)
     told = _Told(output)
-    missing: Counter[int] = Counter()
+    missing = dict.fromkeys(ids or ())
+
+    def hear(rows: Sequence[Row]) -> None:
+        told.page(rows)
+        for row in rows:
+            missing.pop(row["id"], None)
+
     for part in _parts(chosen, ids):
-        missing.update(cast("list[int]", part.get("ids") or ()))
-        for rows in client.sweep_sync(sweep(part)):
-            told.page(rows)
-            missing -= Counter([row["id"] for row in rows])
+        client.follow_sync(sweep(part).pages(hear))
     told.end()
     if missing:
         say_error(f"{len(missing):,} of the ids are no live tasks: {', '.join(map(str, list(missing)[:5]))}…")
@@ -250,14 +252,12 @@ class _Told:
         self.output: Output = output
         self.people = for_people(output)
         self.rows: list[Row] = []
-        self.outcomes: Counter[str] = Counter()
-        self.skipped: Counter[str] = Counter()
+        self.bulk = Bulk()
         if self.output is None and not self.people:
             print_line(column.name for column in _OUTCOMES)
 
     def page(self, rows: Sequence[Row]) -> None:
-        self.outcomes.update(row["outcome"] for row in rows)
-        self.skipped.update(row["why"] for row in rows if row["why"] is not None)
+        self.bulk.add(rows)
         done = [
             {"id": row["id"], "outcome": row["outcome"]}
             for row in rows
@@ -277,9 +277,10 @@ class _Told:
     def end(self, *, quiet: bool = False) -> None:
         if self.output == "json" or (self.people and len(self.rows) <= READABLE):
             print_rows(self.rows, _OUTCOMES, self.output)
-        done = self.outcomes.total() - self.outcomes["skipped"]
+        outcomes = self.bulk.outcomes
+        done = outcomes.total() - outcomes["skipped"]
         if done > READABLE or (not done and not quiet):
-            counts = [f"{count:,} {outcome}" for outcome, count in self.outcomes.items() if outcome != "skipped"]
-            say(", ".join(counts) or ("nothing was changed" if self.outcomes else "no such tasks"))
-        for why, count in self.skipped.items():
+            counts = [f"{count:,} {outcome}" for outcome, count in outcomes.items() if outcome != "skipped"]
+            say(", ".join(counts) or ("nothing was changed" if outcomes else "no such tasks"))
+        for why, count in self.bulk.skipped.items():
             say(f"{count:,} skipped: {why}")

@@ -8,7 +8,7 @@ from typing import Any
 from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor
 from psycopg.rows import tuple_row
 
-from howdah.calls import NewTask, Rows
+from howdah.calls import MANY, NewTask, Rows
 from howdah.db.failures import readable
 from howdah.db.statement import Placeholder, Statement, parameter
 
@@ -28,22 +28,18 @@ _COPY = (
     b"copy howdah.task (id, kind, queue, priority, run_at, payload, step, groups, cost, start_before, finish_before, late)"
     b" from stdin"
 )
-_INSERTED = {
-    "kind": "text",
-    "queue": "text",
-    "priority": "int",
-    "run_at": "timestamptz",
-    "delay": "interval",
-    "payloads": "text[]",
-    "step": "text",
-    "groups": "text[]",
-    "cost": "double precision",
-    "start_before": "timestamptz",
-    "finish_before": "timestamptz",
-    "start_within": "interval",
-    "finish_within": "interval",
-    "late": "text",
-}
+_INSERT = """
+insert into howdah.task (kind, queue, priority, run_at, payload, step, groups, cost, start_before, finish_before, late)
+select {kind}, {queue}, {priority}, coalesce({run_at}, howdah.now() + coalesce({delay}, interval '0')),
+       cast(x.p as jsonb), {step}, {groups}, {cost},
+       coalesce({start_before}, howdah.now() + {start_within}), coalesce({finish_before}, howdah.now() + {finish_within}),
+       {late}
+  from unnest({payloads}) with ordinality x (p, n)
+ order by x.n
+returning id
+"""
+_NO_KEY = {name: kind for name, kind in MANY.items() if name not in ("key", "on_conflict", "unique_for")}
+_INSERTED = _NO_KEY | {"payloads": "text[]"}
 
 
 # The caller's connection may make rows and cursors of another kind: these are ours.
@@ -89,16 +85,7 @@ def insert(task: NewTask, payloads: Sequence[str]) -> Statement:
 def _insert(placeholder: Placeholder) -> str:
     numbered = enumerate(_INSERTED.items(), start=1)
     names = {name: parameter(placeholder, n, name, sql_type) for n, (name, sql_type) in numbered}
-    kind, queue, priority, run_at, delay, payloads, step, groups, cost = list(names.values())[:9]
-    start, finish = (
-        f"coalesce({names[end + '_before']}, howdah.now() + {names[end + '_within']})" for end in ("start", "finish")
-    )
-    return (
-        "insert into howdah.task (kind, queue, priority, run_at, payload, step, groups, cost, start_before, finish_before, late)"
-        f" select {kind}, {queue}, {priority}, coalesce({run_at}, howdah.now() + coalesce({delay}, interval '0')),"
-        f" cast(x.p as jsonb), {step}, {groups}, {cost}, {start}, {finish}, {names['late']}"
-        f" from unnest({payloads}) with ordinality x (p, n) order by x.n returning id"
-    )
+    return _INSERT.format_map(names)
 
 
 def ids(rows: Rows) -> list[int]:
