@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import logging
 import math
@@ -12,7 +11,7 @@ from datetime import timedelta
 from typing import Any, Literal, cast, get_args
 
 from howdah.durations import LONGEST, Duration, duration, in_words
-from howdah.errors import InvalidOption, shown
+from howdah.errors import InvalidOption, nearest, shown
 from howdah.outcomes import RetryAfter
 
 log = logging.getLogger("howdah.backoff")
@@ -243,9 +242,9 @@ class Retry:
 
 def _named(value: object, known: str) -> Strategy:
     if value not in get_args(Strategy):
-        close = difflib.get_close_matches(value, get_args(Strategy), n=1) if isinstance(value, str) else []
+        close = nearest(value, get_args(Strategy))
         raise InvalidOption(
-            f"strategy must be {known}, not {shown(value)}", hint=f"Did you mean {close[0]!r}?" if close else None
+            f"strategy must be {known}, not {shown(value)}", hint=f"Did you mean {close!r}?" if close else None
         )
     return cast("Strategy", value)
 

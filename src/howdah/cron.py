@@ -6,7 +6,6 @@ or does not say clearly, is refused here.
 
 from __future__ import annotations
 
-import difflib
 import re
 from copy import copy
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 
 from cronsim import CronSim, CronSimError
 
-from howdah.errors import InvalidOption, shown
+from howdah.errors import InvalidOption, nearest, shown
 
 LONGEST_CRON = 200  # characters
 
@@ -131,11 +130,11 @@ def _alias(cron: str, said: str) -> str:
     word = cron.split()[0].lower()
     if word == cron.lower() and word in ALIASES:
         return ALIASES[word]
-    close = difflib.get_close_matches(word, ALIASES, n=1, cutoff=0.5)
+    close = nearest(word, ALIASES, cutoff=0.5)
     hint = {
         "@every": 'Write every="10s" instead of cron',
         "@reboot": "A schedule goes by the clock; enqueue the task where the program starts",
-    }.get(word, f"Did you mean {close[0]}?" if close else f"There are {', '.join(ALIASES)}")
+    }.get(word, f"Did you mean {close}?" if close else f"There are {', '.join(ALIASES)}")
     raise InvalidOption(f"{said} is not known", hint=hint)
 
 

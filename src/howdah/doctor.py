@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from statistics import median
@@ -61,14 +62,14 @@ class Doctor(Caller):
 
 
 def _examine(installation: Installation, patience: timedelta) -> Iterator[Finding]:
-    try:
-        database = installation.open_unchecked()
-        # Nothing is prepared: a pooler may be between us, and that is to be found out.
-        conn, other = (database.connect_sync(prepare_threshold=None) for _ in range(2))
-    except HowdahError as error:
-        yield Finding("connection", "fail", error.message, error.hint)
-        return
-    with conn, other:
+    with ExitStack() as opened:
+        try:
+            database = installation.open_unchecked()
+            # Nothing is prepared: a pooler may be between us, and that is to be found out.
+            conn, other = (opened.enter_context(database.connect_sync(prepare_threshold=None)) for _ in range(2))
+        except HowdahError as error:
+            yield Finding("connection", "fail", error.message, error.hint)
+            return
         yield from _tried("connection", lambda: _connection(conn))
         yield from _tried("pooler", lambda: _pooler(conn, other))
         yield from _tried("clock", lambda: [_clock(probing.clocks(conn))])

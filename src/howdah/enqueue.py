@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
@@ -25,7 +24,7 @@ import msgspec
 
 from howdah import calls
 from howdah.calls import Call, NewTask
-from howdah.errors import InvalidOption, InvalidPayload, UnknownKind, shown
+from howdah.errors import InvalidOption, InvalidPayload, UnknownKind, nearest, shown
 from howdah.kinds.registry import Beginning, Defaults, Kind, OnConflict
 from howdah.many import Batch, begun_many
 from howdah.options import Given, Options, check_name, options
@@ -377,8 +376,8 @@ class ByName(Generic[E]):
             raise self._nearly(kind, error) from error
 
     def _nearly(self, kind: str, error: UnknownKind) -> UnknownKind:
-        close = difflib.get_close_matches(kind, self._client.registry.names(), n=1)
-        return UnknownKind(error.message, hint=f"Did you mean {close[0]!r}?" if close else error.hint)
+        close = nearest(kind, self._client.registry.names())
+        return UnknownKind(error.message, hint=f"Did you mean {close!r}?" if close else error.hint)
 
     def _call(self, kind: str, unnamed: tuple[Any, ...], arguments: dict[str, Any]) -> Call[int | None]:
         check_name(kind, "kind")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -102,6 +104,22 @@ def shown(value: object, most: int = 80) -> str:
     except Exception:  # A user's __repr__, or a number of 5,000 digits.
         text = f"a value of type {type(value).__name__}"
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def nearest(name: object, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """The one that may have been meant by a name that is not known; None if none is close."""
+    if not isinstance(name, str):
+        return None
+    return next(iter(difflib.get_close_matches(name[:200], list(known), n=1, cutoff=cutoff)), None)
+
+
+def did_you_mean(name: object, known: Iterable[str], *, most: int = 40) -> str | None:
+    """A hint: the name that was probably meant, or else which there are."""
+    names = [each for each in known if len(each) <= 100]
+    close = nearest(name, names)
+    if close:
+        return f"Did you mean {close}?"
+    return f"There are {', '.join(names[:most])}{', …' if len(names) > most else ''}" if names else None
 
 
 # The SQL functions raise their own class of SQLSTATEs, so that every language can tell them apart.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, TypedDict
 
+from howdah.calls import STATUSES
 from howdah.durations import moment
 from howdah.errors import InvalidOption, shown
 from howdah.options import check_name
@@ -82,7 +83,6 @@ def _text(value: Any, name: str) -> str:
     return check_name(value, name, 500)
 
 
-STATUSES = ("queued", "running", "suspended", "failed", "succeeded", "cancelled")
 _CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "ids": _ids,
     "status": _status,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
@@ -11,7 +10,7 @@ from typing import Any, Literal, TypedDict, cast, get_args
 from howdah.backoff import Retry
 from howdah.db import borrowed
 from howdah.durations import Duration, duration, moment, optional_duration
-from howdah.errors import InvalidOption, shown
+from howdah.errors import InvalidOption, did_you_mean, shown
 from howdah.kinds.registry import FOREVER, Defaults, Late, OnConflict
 from howdah.templates import Template
 
@@ -83,11 +82,7 @@ def options(**given: Any) -> Options:
     """Check what was given to `using`. Raises InvalidOption that names the option."""
     for name in given:
         if name not in _OPTIONS:
-            close = difflib.get_close_matches(name, _OPTIONS, n=1)
-            raise InvalidOption(
-                f"using() has no option {name!r}",
-                hint=f"Did you mean {close[0]}?" if close else f"It takes {', '.join(_OPTIONS)}",
-            )
+            raise InvalidOption(f"using() has no option {name!r}", hint=did_you_mean(name, _OPTIONS))
     delay, at, queue, priority, key, step = map(given.get, ("delay", "at", "queue", "priority", "key", "step"))
     on_conflict, connection = given.get("on_conflict"), given.get("connection")
     if delay is not None and at is not None:
@@ -142,10 +137,9 @@ def defaults(base: Defaults, **given: Any) -> Defaults:
     """
     for name in given:
         if name not in _CHECKS:
-            close = difflib.get_close_matches(name, _CHECKS, n=1)
             raise InvalidOption(
                 f"there is no option {name!r}",
-                hint=f"Did you mean {close[0]}?" if close else f"There are {', '.join(_CHECKS)}",
+                hint=did_you_mean(name, _CHECKS),
             )
     checked = {name: _CHECKS[name](value) for name, value in given.items()}
     if "group" in checked:

@@ -15,7 +15,6 @@ from howdah.errors import InvalidOption
 from howdah.filters import Filter, as_json, checked
 from howdah.options import options
 
-LIVE = ["queued", "running", "suspended", "failed"]
 _HELD = "another transaction holds it"  # how the reason begins: it, or one of its family
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
-from howdah.errors import InvalidOption, InvalidPayload, shown
+from howdah.errors import InvalidOption, InvalidPayload, nearest, shown
 
 _PART = re.compile(r"\{([^{}]*)\}|[^{}]+|[{}]")
 
@@ -112,9 +111,9 @@ def check_fields(name: str, key: str | None, groups: Iterable[str], fields: froz
     for field, what, template in fields_of(key, groups):
         if fields is None or field in fields:
             continue
-        close = difflib.get_close_matches(field, fields, n=1)
+        close = nearest(field, fields)
         known = ", ".join(sorted(fields)) or "none"
         raise InvalidOption(
             f"{name}: its {what} {shown(template)} is made of {field}, and it has no such field",
-            hint=f"Did you mean {{{close[0]}}}?" if close else f"Its fields: {known}",
+            hint=f"Did you mean {{{close}}}?" if close else f"Its fields: {known}",
         )

@@ -7,7 +7,6 @@ six fields in a gap and repeats them in a fold; and where clocks move by half an
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,7 +18,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 from howdah.cron import Expression, expression
 from howdah.cron import checked as checked_cron
 from howdah.durations import Duration, duration, moment
-from howdah.errors import InvalidOption, shown
+from howdah.errors import InvalidOption, nearest, shown
 
 SHORTEST = timedelta(milliseconds=100)  # Below this it is a loop, and the row of the schedule is its brake.
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -242,10 +241,11 @@ def _timezone(name: Any) -> str:
             pass
     known = {zone.lower(): zone for zone in available_timezones()}
     wanted = str(name)[:100].lower().replace(" ", "_")
-    close = [zone for zone in known if zone.endswith("/" + wanted)] or difflib.get_close_matches(wanted, known, n=1)
+    places = [zone for zone in known if zone.endswith("/" + wanted)]
+    close = places[0] if places else nearest(wanted, known)
     raise InvalidOption(
         f"there is no timezone {shown(name)}",
-        hint=f'Did you mean "{known[close[0]]}"?' if close else 'Write the name of a place, "Europe/Riga", or "UTC"',
+        hint=f'Did you mean "{known[close]}"?' if close else 'Write the name of a place, "Europe/Riga", or "UTC"',
     )
 
 

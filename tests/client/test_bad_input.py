@@ -269,7 +269,7 @@ WRONG_OPTIONS = [
     ({"on_conflicts": "skip"}, "using() has no option 'on_conflicts'. Did you mean on_conflict?"),
     (
         {"xyzzy": 5},
-        "using() has no option 'xyzzy'. It takes delay, at, queue, priority, key, on_conflict, step, connection",
+        "using() has no option 'xyzzy'. There are delay, at, queue, priority, key, on_conflict, step, connection",
     ),
     ({"connection": "postgresql://"}, "connection= does not take a builtins.str"),
 ]

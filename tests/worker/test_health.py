@@ -293,8 +293,9 @@ async def test_a_port_that_is_taken_is_said_before_anything_starts(app: App, con
     "given", ["8321", "", "here", ":", ":x", ":99999", "::1:8321", "[::1:8321", 8321, ("h", 1), ":1²"]
 )
 def test_an_address_that_cannot_be_meant_is_refused(given: Any, app: App) -> None:
-    with pytest.raises(InvalidOption, match=r"^health "):
+    with pytest.raises(InvalidOption, match=r"^health ") as caught:
         app.worker(health=given)
+    assert caught.value.message.endswith(repr(given))
 
 
 def test_addresses() -> None:

@@ -60,7 +60,9 @@ from howdah.calls.sources import (
     unschedule,
 )
 from howdah.calls.tasks import (
+    LIVE,
     MANY,
+    STATUSES,
     NewTask,
     cancel,
     declare,
@@ -87,8 +89,10 @@ from howdah.calls.tasks import (
 )
 
 __all__ = [
+    "LIVE",
     "MANY",
     "PAGE",
+    "STATUSES",
     "Beat",
     "Call",
     "Changes",

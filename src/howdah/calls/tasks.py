@@ -10,6 +10,8 @@ from uuid import UUID
 
 from howdah.calls.call import Call, Row, Rows, all_rows, first, nothing
 
+LIVE = ("queued", "running", "suspended", "failed")
+STATUSES = (*LIVE, "succeeded", "cancelled")
 _ENQUEUE = {
     "kind": "text",
     "payload": "jsonb",

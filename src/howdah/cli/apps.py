@@ -6,13 +6,15 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 from howdah.app import App
 from howdah.cli.errors import BrokenApp, NotAnApp, say
+from howdah.cli.options import target
 from howdah.config import Config
 from howdah.errors import HowdahError, InvalidOption
 from howdah.installation import Installation
@@ -98,6 +100,17 @@ def together(found: Sequence[Found], dsn: str | None = None) -> App:
         served.registry.take_all(each.app.registry)
         served.listeners += each.app.listeners
     return served
+
+
+@contextmanager
+def opened(named: str | None, dsn: str | None, what: str) -> Generator[App]:
+    """The App of `here`, to write with: names the target on stderr first, and is closed at the end."""
+    found = here(named, dsn, what)
+    say(f"→ {target(found.installation.dsn)}")
+    try:
+        yield found
+    finally:
+        found.close_sync()
 
 
 def here(named: str | None, dsn: str | None, what: str) -> App:

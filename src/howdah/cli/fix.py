@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 
 from cyclopts import Parameter
 
-from howdah.calls import PAGE, Changes
+from howdah.calls import LIVE, PAGE, Changes
 from howdah.cli import apps
 from howdah.cli.errors import FAILED, NOT_FOUND, OK, report, say, say_error
 from howdah.cli.options import (
@@ -24,7 +24,6 @@ from howdah.cli.options import (
     id_of,
     read_moment,
     refuse_options,
-    target,
     task_ids,
 )
 from howdah.cli.output import Column, Row, for_people, print_line, print_rows
@@ -32,7 +31,7 @@ from howdah.client import Client
 from howdah.errors import InvalidOption, InvalidPayload, TaskNotFound, WrongStatus
 from howdah.filters import Filter
 from howdah.payload import loads
-from howdah.sweeps import LIVE, Bulk, Sweep, cancelling, changed, editing, retrying
+from howdah.sweeps import Bulk, Sweep, cancelling, changed, editing, retrying
 
 Every = Annotated[
     bool,
@@ -149,16 +148,12 @@ def _edit_one(
     fields: Any = None if text is None else loads(text)
     if text is not None and not isinstance(fields, dict):
         raise InvalidPayload("the payload is not a JSON object", hint='Write it like {"user_id": 42}')
-    found = apps.here(app, where.dsn, "payload")
-    say(f"→ {target(found.installation.dsn)}")
-    try:
+    with apps.opened(app, where.dsn, "payload") as found:
         given: dict[str, Any] = {"at" if name == "run_at" else name: value for name, value in changes.items()}
         found.edit_sync(task_id, payload=cast("dict[str, Any] | None", fields), step=step, **given)
         if resume:
             found.retry_sync(task_id)
         after = found.show_sync(task_id)
-    finally:
-        found.close_sync()
     say(f"task {task_id} is {after.status}" + (f" at {after.step}" if after.step else "") + f" in queue {after.queue}")
     if after.key is not None and fields is not None:
         say(f"its key stays: {after.key}")

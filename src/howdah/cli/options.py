@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from cyclopts import Group, Parameter
 
+from howdah.calls import STATUSES
 from howdah.cli.errors import say
 from howdah.cli.output import Format
 from howdah.errors import CannotConnect, InvalidOption, TaskNotFound
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from howdah.client import Client
     from howdah.filters import Filter
 
-STATUSES = ("queued", "running", "suspended", "failed", "succeeded", "cancelled")
 CHOOSING = Group("Choosing tasks", sort_key=50)
 EVERYWHERE = Group("Everywhere", sort_key=99)
 

@@ -9,7 +9,6 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
-from difflib import get_close_matches
 from itertools import islice
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -19,12 +18,12 @@ from howdah import calls
 from howdah.app import App
 from howdah.cli import apps
 from howdah.cli.errors import say
-from howdah.cli.options import ANYWHERE, Output, Where, read_moment, target
+from howdah.cli.options import ANYWHERE, Output, Where, read_moment
 from howdah.cli.options import task_id as one_id
 from howdah.cli.output import plain, print_json, to_json
 from howdah.db import borrowed
 from howdah.enqueue import ByName, new_task, templates_of, unknown_task
-from howdah.errors import InvalidOption, InvalidPayload, UnknownKind
+from howdah.errors import InvalidOption, InvalidPayload, UnknownKind, nearest
 from howdah.kinds.actor import ActorKind
 from howdah.kinds.registry import Beginning, Defaults, Kind
 from howdah.many import Batch
@@ -115,9 +114,7 @@ def enqueue(
     )
     _check_combination(many=many, wait=wait, timeout=timeout, payload=payload)
     arguments = {} if many else read_arguments(sys.stdin.read() if payload == "-" else payload or "{}")
-    found = apps.here(app, where.dsn, "payload")
-    say(f"→ {target(found.installation.dsn)}")
-    try:
+    with apps.opened(app, where.dsn, "payload") as found:
         if many:
             ids = _enqueue_lines(found, kind, chosen, sys.stdin)
             _print_ids(ids, kind, output, many=True)
@@ -138,8 +135,6 @@ def enqueue(
             print_json(result)
         else:
             print_json({"id": task.id, "kind": kind, "result": result}, output)
-    finally:
-        found.close_sync()
 
 
 def send(
@@ -165,15 +160,11 @@ def send(
         raise InvalidPayload(
             f"the message is not JSON: {error}", hint="""Quote it for the shell: howdah send 42 '{"n": 1}'"""
         ) from error
-    found = apps.here(app, where.dsn, "message")
-    say(f"→ {target(found.installation.dsn)}")
-    try:
+    with apps.opened(app, where.dsn, "message") as found:
         kind = found.registry.find(found.show_sync(task_id).kind)
         if isinstance(kind, ActorKind):
             kind.check_message(text)
         sent = found.send_sync(task_id, body)
-    finally:
-        found.close_sync()
     if output in ("json", "jsonl"):
         print_json({"id": sent, "task_id": task_id}, output)
     else:
@@ -193,8 +184,8 @@ def _by_name(app: App, chosen: Options, kind: str, arguments: dict[str, Any]) ->
         here = app.registry.names()
         if not here:
             raise
-        near = get_close_matches(kind, here, 1)
-        meant = f"Did you mean {near[0]}? " if near else ""
+        near = nearest(kind, here)
+        meant = f"Did you mean {near}? " if near else ""
         raise UnknownKind(error.message, hint=f"{meant}The App that was found here has: {', '.join(here)}") from error
 
 

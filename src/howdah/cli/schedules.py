@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from howdah.cli import apps
 from howdah.cli.errors import OK, say
-from howdah.cli.options import ANYWHERE, Output, Where, read_moment, target
+from howdah.cli.options import ANYWHERE, Output, Where, read_moment
 from howdah.cli.output import Column, Row, cell, console, escaped, for_people, plain, print_json, print_line, print_rows
 from howdah.cli.put import read_arguments
 from howdah.durations import in_words
@@ -166,13 +166,9 @@ def schedule(
         queue=queue,
         priority=priority,
     )
-    found = apps.here(app, where.dsn, "payload")
-    say(f"→ {target(found.installation.dsn)}")
-    try:
+    with apps.opened(app, where.dsn, "payload") as found:
         found.schedule_sync(name, (found.registry.find(kind) and _Named(found.registry.get(kind))) or kind, **when)
         row = next(row for row in found.schedules_sync() if row["name"] == name)
-    finally:
-        found.close_sync()
     ticks = next_ticks(row, 1)
     state = f"; it is paused: howdah resume-schedule {name}" if row["paused_at"] else ""
     say(f"{name}: {_when(row)}, next {ticks[0].isoformat(' ') if ticks else 'never'}{state}")

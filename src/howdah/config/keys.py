@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -12,7 +11,7 @@ from typing import Any, Never, cast
 from howdah import options, serving
 from howdah.backoff import Retry
 from howdah.db.failures import check_dsn
-from howdah.errors import InvalidOption, shown
+from howdah.errors import InvalidOption, nearest, shown
 from howdah.kinds.registry import Defaults
 from howdah.limits import check_burst, check_rate, check_running
 
@@ -104,11 +103,11 @@ def _table(keys: Keys, value: Any) -> Mapping[str, Any]:
 
 def _unknown(keys: Keys, known: Iterable[str]) -> Never:
     known = tuple(known)
-    close = difflib.get_close_matches(keys[-1], known, n=1)
+    close = nearest(keys[-1], known)
     raise Unread(
         keys,
         "there is no such setting",
-        f"Did you mean {dotted((*keys[:-1], close[0]))}?" if close else f"There are {', '.join(known)}",
+        f"Did you mean {dotted((*keys[:-1], close))}?" if close else f"There are {', '.join(known)}",
     )
 
 

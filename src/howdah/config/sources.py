@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import stat
@@ -14,7 +13,7 @@ from typing import Any, Never, cast
 from howdah import options
 from howdah.config import keys as known
 from howdah.config.keys import Keys, Said, Unread, dotted
-from howdah.errors import InvalidOption
+from howdah.errors import InvalidOption, nearest
 
 FILE = "HOWDAH_CONFIG"
 
@@ -209,10 +208,10 @@ def _option(suffix: str, table: str) -> Keys | None:
 
 
 def _no_option(name: str, last: str, above: str) -> Never:
-    close = difflib.get_close_matches(last, _OPTIONS, n=1)
+    close = nearest(last, _OPTIONS)
     raise InvalidOption(
         f"{name}: there is no such setting",
-        hint=f"Did you mean {above}{close[0]}?" if close else f"It ends with one of {', '.join(_OPTIONS)}",
+        hint=f"Did you mean {above}{close}?" if close else f"It ends with one of {', '.join(_OPTIONS)}",
     )
 
 
@@ -221,4 +220,4 @@ def nearly(environment: Mapping[str, str]) -> dict[str, str]:
     right = {variable((key,)) for key in known.TOP} | {FILE}
     others = {"HOWDAH_LOG", "HOWDAH_OUTPUT", "HOWDAH_HEALTH"}
     wrong = (name for name in environment if name.startswith("HOWDAH_") and name not in right | others)
-    return {name: close[0] for name in wrong if (close := difflib.get_close_matches(name, right, n=1, cutoff=0.9))}
+    return {name: close for name in wrong if (close := nearest(name, right, cutoff=0.9))}

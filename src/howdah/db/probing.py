@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from psycopg import Connection
 from psycopg.rows import DictRow
 
+_TIMES = 5
 _LOCAL = ("", "localhost", "127.0.0.1", "::1")
 
 
@@ -22,10 +23,10 @@ class Sample(NamedTuple):
     after: float
 
 
-def clocks(conn: Connection[DictRow], times: int = 5) -> list[Sample]:
+def clocks(conn: Connection[DictRow]) -> list[Sample]:
     """Ask the database what time it is, several times."""
     samples: list[Sample] = []
-    for _ in range(times):
+    for _ in range(_TIMES):
         before = time.time()
         moment: datetime = _value(conn, "select clock_timestamp() as value")
         samples.append(Sample(before, moment.timestamp(), time.time()))
@@ -85,6 +86,6 @@ select name from unnest(%s::text[]) name
 """
 
 
-def _value(conn: Connection[DictRow], query: str, arguments: Sequence[Any] = ()) -> Any:
-    row = conn.execute(query.encode(), arguments).fetchone()
+def _value(conn: Connection[DictRow], query: str) -> Any:
+    row = conn.execute(query.encode()).fetchone()
     return None if row is None else row["value"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import re
 import types
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 
-from howdah.errors import InvalidOption, InvalidPayload, shown
+from howdah.errors import InvalidOption, InvalidPayload, nearest, shown
 from howdah.payload.codec import encode_json, fields_as_text, from_json, json_schemas, plain_decoder
 from howdah.payload.fields import Fields, excerpt
 from howdah.payload.sentences import DEFAULT_MAX_BYTES, cut, explained, isa, type_name, type_text
@@ -142,10 +141,10 @@ class Messages:
             str(known.tag.value) if (known := self._by_class.get(_class(hint))) and known.tag else type_text(hint)
             for hint in self._hints
         ]
-        close = difflib.get_close_matches(name, takes, n=1)
+        close = nearest(name, takes)
         return InvalidPayload(
             f"{self._prefix}no message {cut(name)}; it takes {cut(' | '.join(takes), 300)}",
-            hint=f"Did you mean {close[0]}?" if close else None,
+            hint=f"Did you mean {close}?" if close else None,
         )
 
     def _unexpected(self, got: str) -> InvalidPayload:

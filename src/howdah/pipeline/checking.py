@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-from howdah.errors import HowdahError, InvalidOption, shown
+from howdah.errors import HowdahError, InvalidOption, did_you_mean, shown
 from howdah.kinds.registry import Defaults
 from howdah.pipeline import attempts, config, nodes
 from howdah.pipeline.attempts import Attempts
 from howdah.pipeline.environment import Environment
-from howdah.pipeline.errors import Place, nearest
+from howdah.pipeline.errors import Place
 from howdah.pipeline.model import Document, StageSpec
 from howdah.pipeline.modules import Modules
 from howdah.pipeline.nodes import Node, dotted, in_words
@@ -200,7 +200,7 @@ class Checking:
             elif name not in drafts:
                 said, hint = (
                     f"there is no stage {shown(name)}",
-                    nearest(name, [each for each in drafts if each != draft.name]),
+                    did_you_mean(name, [each for each in drafts if each != draft.name]),
                 )
             else:
                 continue

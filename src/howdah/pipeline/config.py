@@ -11,9 +11,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
-from howdah.errors import InvalidOption, shown
+from howdah.errors import InvalidOption, did_you_mean, shown
 from howdah.pipeline.environment import Environment, is_variable
-from howdah.pipeline.errors import nearest
 from howdah.pipeline.nodes import Node, Path, in_words
 from howdah.pipeline.stage import Config
 
@@ -80,7 +79,7 @@ class _Reading:
         tag = struct.__struct_config__.tag_field
         for name in given:
             if struct.__struct_config__.forbid_unknown_fields and name not in fields and name != tag:
-                self.fault((*path, name), f"there is no field {shown(name)}", nearest(name, fields))
+                self.fault((*path, name), f"there is no field {shown(name)}", did_you_mean(name, fields))
         for name, field in fields.items():
             if field.required and name not in given:
                 self.fault((*path, name), "it is missing", f"Write {name}: …")
@@ -160,7 +159,9 @@ def _in_words(said: str, value: Any, node: Node, kind: Any) -> tuple[str, str | 
     given = shown(shape) if isinstance(shape, str) else in_words(node)
     choices = [each for member in members(kind) if get_origin(member) is Literal for each in get_args(member)]
     if choices and not isinstance(shape, (list, dict)):
-        hint = nearest(shape, [each for each in choices if isinstance(each, str)]) if isinstance(shape, str) else None
+        hint = (
+            did_you_mean(shape, [each for each in choices if isinstance(each, str)]) if isinstance(shape, str) else None
+        )
         return f"it must be one of {', '.join(map(str, choices))}, not {given}", hint
     expected = re.fullmatch(r"Expected `([^`]*)`(?:, got `[^`]*`)?( .*)?", said)
     if expected is None:

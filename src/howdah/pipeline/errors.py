@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -58,15 +57,6 @@ class InvalidPipeline(InvalidOption):
         last = math.inf  # what is said of the whole file
         self.problems = sorted(problems, key=lambda problem: (problem.line or last, problem.column or last))
         super().__init__("\n".join(map(str, self.problems)))
-
-
-def nearest(name: str, known: Iterable[str], most: int = 40) -> str | None:
-    """A hint: the name that was probably meant, or else which there are."""
-    names = [each for each in known if len(each) <= 100]
-    close = difflib.get_close_matches(name[:200], names, n=1)
-    if close:
-        return f"Did you mean {close[0]}?"
-    return f"There are {', '.join(names[:most])}{', …' if len(names) > most else ''}" if names else None
 
 
 def _one_line(text: str, most: int = 2000) -> str:

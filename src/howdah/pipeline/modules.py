@@ -7,8 +7,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from howdah.errors import HowdahError, InvalidOption, MissingExtra, shown
-from howdah.pipeline.errors import nearest
+from howdah.errors import HowdahError, InvalidOption, MissingExtra, did_you_mean, shown
 from howdah.pipeline.stage import Stage
 
 GROUP = "howdah.stages"
@@ -55,7 +54,7 @@ class Modules:
             return _built_in(name)
         brought = self._brought().get(name)
         if brought is None:
-            raise InvalidOption(f"there is no module {shown(name)}", hint=nearest(name, self.names()))
+            raise InvalidOption(f"there is no module {shown(name)}", hint=did_you_mean(name, self.names()))
         return _loaded(brought)
 
     def _brought(self) -> dict[str, EntryPoint]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from howdah.errors import shown
+from howdah.errors import did_you_mean, shown
 from howdah.pipeline import nodes
 from howdah.pipeline.environment import Environment
-from howdah.pipeline.errors import PipelineError, Place, nearest
+from howdah.pipeline.errors import PipelineError, Place
 from howdah.pipeline.nodes import Node, dotted
 
 MAX_PROBLEMS = 100
@@ -57,7 +57,7 @@ class Problems:
         """One problem for each field of a mapping that is not among those known."""
         for name in node.mapping or {}:
             if name not in known:
-                self.at(node, (name,), f"there is no field {shown(name)}", stage, nearest(name, known), prefix)
+                self.at(node, (name,), f"there is no field {shown(name)}", stage, did_you_mean(name, known), prefix)
 
     def blame(self, stage: str, field: str) -> bool:
         """Whether this field of a stage is wrong already."""

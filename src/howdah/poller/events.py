@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from howdah.errors import InvalidOption, shown
+from howdah.errors import InvalidOption, nearest, shown
 
 T = TypeVar("T")
 
@@ -30,9 +29,9 @@ class ErrorEvent:
 def check_event(name: Any) -> str:
     """The name of an event there is. Raises InvalidOption."""
     if name not in ("task", "error"):
-        close = difflib.get_close_matches(str(name), ("task", "error"), n=1)
+        close = nearest(name, ("task", "error"))
         raise InvalidOption(
             f"a poller has no event {shown(name)}",
-            hint=f'Did you mean "{close[0]}"?' if close else 'There are "task" and "error"',
+            hint=f'Did you mean "{close}"?' if close else 'There are "task" and "error"',
         )
     return name

@@ -17,16 +17,16 @@ class Address(NamedTuple):
     port: int
 
     @classmethod
-    def read(cls, text: str, option: str = "health") -> Address:
-        """HOST:PORT, or :PORT. Raises InvalidOption that names the option."""
+    def read(cls, text: str) -> Address:
+        """HOST:PORT, or :PORT. Raises InvalidOption."""
         host, colon, port = text.rpartition(":") if isinstance(text, str) else ("", "", "")  # pyright: ignore[reportUnnecessaryIsInstance]
         if not colon:
-            raise InvalidOption(f"{option} must be HOST:PORT, not {shown(text)}", hint=_HINT)
+            raise InvalidOption(f"health must be HOST:PORT, not {shown(text)}", hint=_HINT)
         if not (port.isascii() and port.isdecimal()) or len(port) > 5 or int(port) > 65535:
-            raise InvalidOption(f"{option} has no port from 0 to 65535 after the colon: {shown(text)}", hint=_HINT)
+            raise InvalidOption(f"health has no port from 0 to 65535 after the colon: {shown(text)}", hint=_HINT)
         bracketed = host.startswith("[") and host.endswith("]")
         if (":" in host) != bracketed:
-            raise InvalidOption(f"{option} must be HOST:PORT, not {shown(text)}", hint='IPv6 is written "[::1]:8321"')
+            raise InvalidOption(f"health must be HOST:PORT, not {shown(text)}", hint='IPv6 is written "[::1]:8321"')
         return cls(host.strip("[]") or _HERE, int(port))
 
     def for_worker(self, number: int) -> Address:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import importlib
 import sys
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
-from howdah.errors import HowdahError, shown
+from howdah.errors import HowdahError, nearest, shown
 from howdah.pipeline.stage import InvalidField
 
 
@@ -111,8 +110,8 @@ def _modules_in(folders: list[str]) -> set[str]:
 
 
 def _nearest(name: str, known: set[str]) -> str | None:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"Did you mean {close[0]}?" if close else None
+    close = nearest(name, known)
+    return f"Did you mean {close}?" if close else None
 
 
 def _short(file: str, folder: Path) -> str:
