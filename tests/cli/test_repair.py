@@ -157,7 +157,7 @@ def test_a_mistake_is_said_in_a_line_before_anything_is_asked(arguments: list[st
 def test_drain_refuses_what_is_new_and_waits_until_the_rest_is_done(howdah: Shell) -> None:
     many(howdah, 3)
     done = howdah("drain", "mail", "--reason", "moving")
-    assert "queue mail takes no more; 3 tasks are left in it" in done.err
+    assert "queue mail takes no more; 3 tasks left in it" in done.err
     (line,) = howdah("queues").lines
     assert line[:3] == ["mail", "draining", "3"]
     assert line[-1].endswith("moving")
@@ -182,7 +182,7 @@ def test_parked_tasks_are_left_in_a_drained_queue_and_said(howdah: Shell) -> Non
     done = howdah("drain", "default", "--wait", "-o", "jsonl")
     assert done.code == 4
     assert json.loads(done.out)["failed"] == 1
-    assert "1 parked tasks are left: howdah ls -q default -s failed" in done.err
+    assert "1 parked task left: howdah ls -q default -s failed" in done.err
 
 
 def test_a_queue_that_is_opened_again_is_not_waited_for(howdah: Shell, client: Client) -> None:
@@ -207,7 +207,7 @@ def test_a_kind_is_disabled_and_enabled(howdah: Shell) -> None:
     task = put(howdah, "welcome", '{"user_id": 1}')
     run_all(howdah, "-q", "nothing")
     done = howdah("disable", "welcome", "--reason", "wrong template")
-    assert "kind welcome is disabled; 1 tasks of it wait" in done.err
+    assert "kind welcome is disabled, with 1 task of it waiting" in done.err
     assert any("wrong template" in line[1] for line in howdah("why", task).lines)
     run_all(howdah)
     assert howdah("ls").lines[0][1] == "queued"
@@ -222,7 +222,7 @@ def test_purge_wants_to_be_confirmed(howdah: Shell, conn: psycopg.Connection) ->
     put(howdah, "broken")
     run_all(howdah)
     many(howdah, 3)
-    said = "kind broken: 1 live tasks, 0 running, 0 ended, 1 events"
+    said = "kind broken: 1 live task, 0 running, 0 ended, 1 event"
     for arguments, code, end in [(["--dry-run"], 0, "nothing was changed"), ([], 5, "it was not confirmed")]:
         done = howdah("purge", "broken", *arguments)
         assert (done.code, done.out) == (code, "")
@@ -231,7 +231,7 @@ def test_purge_wants_to_be_confirmed(howdah: Shell, conn: psycopg.Connection) ->
     assert len(howdah("ls").lines) == 4
     done = howdah("purge", "broken", "--yes")
     assert done.code == 0
-    assert "1 tasks cancelled, 1 ended ones and 2 events deleted" in done.err
+    assert "1 task cancelled, 1 ended and 2 events deleted" in done.err
     assert {line[2] for line in howdah("ls").lines} == {"welcome"}
     assert conn.execute("select count(*) from howdah.kind where name = 'broken'").fetchone() == (0,)
     assert howdah("purge", "broken", "--yes").code == 3
@@ -250,7 +250,7 @@ def test_tasks_go_through_a_file(howdah: Shell, client: Client) -> None:
     (howdah.folder / "tasks.jsonl").write_text(exported.out)
     howdah("cancel", "--all")
     dry = howdah("import", "tasks.jsonl", "--dry-run")
-    assert "1,201 tasks are fine; nothing was written" in dry.err
+    assert "1,201 tasks fine; nothing was written" in dry.err
     assert client.count_tasks_sync() == []
     done = howdah("import", "-", stdin=exported.out)
     assert "1,201 tasks imported" in done.err
@@ -267,6 +267,10 @@ def test_a_bad_line_is_named_and_nothing_is_imported(howdah: Shell, client: Clie
     wrong = howdah("import", stdin='{"kind": "welcome"}\n{"kind": "welcome", "priority": "high"}\n')
     assert wrong.code == 2
     assert "line 2: Expected `int | null`, got `str`: `priority`" in wrong.err
+    (howdah.folder / "latin.jsonl").write_bytes('{"kind": "welcome", "key": "Jörg"}'.encode("latin-1"))
+    unread = howdah("import", "latin.jsonl")
+    assert unread.code == 2
+    assert "latin.jsonl is not UTF-8" in unread.err
     taken = howdah("import", stdin=exported)
     assert taken.code == 1
     assert "line 1: key 'k' is taken" in taken.err

@@ -311,11 +311,15 @@ def test_a_queue_is_paused_seen_and_resumed(howdah: Shell) -> None:
     task = put(howdah, "welcome", '{"user_id": 1}')
     paused = howdah("pause", "mail", "--reason", "SES is down")
     assert (paused.code, paused.out) == (0, "")
-    assert "queue mail is paused; 1 tasks wait in it" in paused.err
+    assert "note:" not in paused.err
+    assert "queue mail is paused, with 1 task waiting in it" in paused.err
     (line,) = howdah("queues").lines
     assert line[:3] == ["mail", "paused", "1"]
     assert line[-1].endswith("SES is down")
     assert any("SES is down" in reason for _, reason, _ in howdah("why", task).lines)
     assert json.loads(howdah("queues", "-o", "json").out)[0]["paused"] is True
+    mistyped = howdah("pause", "mial")
+    assert mistyped.code == 0
+    assert "nothing is in queue mial, and no kind goes there; did you mean mail?" in mistyped.err
     assert "queue mail goes on" in howdah("resume", "mail").err
     assert "was not paused" in howdah("resume", "mail").err

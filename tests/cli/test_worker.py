@@ -170,7 +170,7 @@ def test_stop_ends_one_worker_or_all(howdah: Shell, client: Client, workers_aliv
         assert f"worker {victim['id']} on" in done.err
         assert first.wait(30) == 0
         assert second.poll() is None
-        assert "1 worker was asked to stop" in howdah("stop").err
+        assert "asked 1 worker to stop" in howdah("stop").err
         assert second.wait(30) == 0
     assert "no worker is alive" in howdah("stop").err
     assert {row[1] for row in howdah("workers").lines} == {"dead"}

@@ -11,7 +11,8 @@ from cyclopts import Parameter
 
 from howdah.cli.errors import say
 from howdah.cli.options import ANY, ANYWHERE, Filters, Ids, Queue, Step, Where, task_ids
-from howdah.errors import InvalidOption
+from howdah.cli.output import counted
+from howdah.errors import InvalidOption, InvalidPayload
 
 
 def export_tasks(
@@ -35,7 +36,7 @@ def export_tasks(
         for line in client.export_tasks_sync(**chosen):
             sys.stdout.write(line + "\n")
             count += 1
-    say(f"{count:,} tasks")
+    say(counted(count))
 
 
 def import_tasks(
@@ -64,7 +65,10 @@ def import_tasks(
     except OSError as error:
         raise InvalidOption(f"{file} cannot be read: {error.strerror}") from error
     with opened as lines, where.client(writes=not dry_run, creates=not dry_run) as client:
-        done = client.import_tasks_sync(lines, on_conflict=on_conflict, keep_ids=keep_ids, dry_run=dry_run)
-    say(f"{done.imported:,} tasks {'are fine; nothing was written' if dry_run else 'imported'}")
+        try:
+            done = client.import_tasks_sync(lines, on_conflict=on_conflict, keep_ids=keep_ids, dry_run=dry_run)
+        except UnicodeDecodeError as error:
+            raise InvalidPayload(f"{file} is not UTF-8: {error.reason}", hint="Nothing was imported") from error
+    say(f"{counted(done.imported)} {'fine; nothing was written' if dry_run else 'imported'}")
     if done.skipped:
         say(f"{done.skipped:,} skipped: their key, tick or id is taken")

@@ -26,7 +26,7 @@ from howdah.cli.options import (
     refuse_options,
     task_ids,
 )
-from howdah.cli.output import Column, Row, for_people, print_line, print_rows
+from howdah.cli.output import Column, Row, counted, for_people, print_line, print_rows
 from howdah.client import Client
 from howdah.errors import InvalidOption, InvalidPayload, TaskNotFound, WrongStatus
 from howdah.filters import Filter
@@ -224,7 +224,7 @@ def _parts(chosen: Filter, ids: list[int] | None) -> Iterator[Filter]:
 def _count(client: Client, sweep: Sweep, output: Output) -> int:
     found = client.count_tasks_sync(**cast("Filter", sweep.chosen))
     print_rows(found, _COUNTS, output, key="tasks")
-    say(f"{sum(row['tasks'] for row in found):,} tasks; nothing was changed")
+    say(f"{counted(sum(row['tasks'] for row in found))}; nothing was changed")
     return OK
 
 

@@ -51,6 +51,11 @@ class Column:
         return cls(name, lambda row: row[name], right, wide)
 
 
+def counted(number: int, noun: str = "task") -> str:
+    """A number and what there is so many of: 1 task, 2 tasks."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def print_rows(rows: Sequence[Row], columns: Sequence[Column], output: Format | None, *, key: str = "id") -> None:
     """Print rows: without `output` a table on a terminal and tab-separated text elsewhere."""
     match output:

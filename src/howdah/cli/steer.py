@@ -10,10 +10,10 @@ from cyclopts import Parameter
 
 from howdah.cli.errors import FAILED, HELD_UP, NOT_FOUND, OK, REFUSED, say, say_error
 from howdah.cli.options import ANYWHERE, Output, Where
-from howdah.cli.output import for_people, print_json, print_line
+from howdah.cli.output import counted, for_people, print_json, print_line
 from howdah.client import Client
 from howdah.durations import duration, in_words
-from howdah.errors import InvalidOption
+from howdah.errors import InvalidOption, nearest
 
 QueueName = Annotated[str, Parameter(name="QUEUE", help="The name of a queue")]
 
@@ -27,9 +27,21 @@ def pause(
 ) -> None:
     """Start no more tasks of a queue, in the whole fleet. Running ones go on."""
     with where.client(writes=True, creates=True) as client:
+        _tell_unknown(client, queue)
         client.pause_sync(queue, reason)
         waiting = next((row["due"] + row["later"] for row in client.queues_sync() if row["name"] == queue), 0)
-    say(f"queue {queue} is paused; {waiting:,} tasks wait in it")
+    say(f"queue {queue} is paused, with {counted(waiting)} waiting in it")
+
+
+def _tell_unknown(client: Client, queue: str) -> None:
+    """A queue needs no declaration, so a name nobody has used is no error; but most likely it is another that was meant."""
+    known = {row["name"] for row in client.queues_sync()} | {row["queue"] for row in client.kinds_sync()}
+    if queue not in known:
+        close = nearest(queue, known)
+        say(
+            f"note: nothing is in queue {queue}, and no kind goes there"
+            + (f"; did you mean {close}? Undo it with: howdah resume {queue}" if close else "")
+        )
 
 
 def resume(queue: QueueName, /, *, where: Where = ANYWHERE) -> None:
@@ -62,8 +74,9 @@ def drain(
         raise InvalidOption("--timeout is for --wait", hint="Add --wait")
     patience = None if timeout is None else duration(timeout, "timeout").total_seconds()
     with where.client(writes=True, creates=True) as client:
+        _tell_unknown(client, queue)
         left = client.drain_sync(queue, reason)
-        say(f"queue {queue} takes no more; {left:,} tasks are left in it")
+        say(f"queue {queue} takes no more; {counted(left)} left in it")
         if not wait:
             return OK
         return _wait_until_empty(client, queue, patience, output)
@@ -95,7 +108,7 @@ def _wait_until_empty(client: Client, queue: str, patience: float | None, output
             return FAILED
         time.sleep(_LOOK)
     if said["failed"]:
-        say(f"{said['failed']:,} parked tasks are left: howdah ls -q {queue} -s failed")
+        say(f"{counted(said['failed'], 'parked task')} left: howdah ls -q {queue} -s failed")
         return HELD_UP
     say(f"queue {queue} is empty")
     return OK
@@ -128,7 +141,7 @@ def disable(
     with where.client(writes=True) as client:
         client.disable_sync(kind, reason)
         waiting = sum(row["tasks"] for row in client.count_tasks_sync(kind=kind, status="queued"))
-    say(f"kind {kind} is disabled; {waiting:,} tasks of it wait")
+    say(f"kind {kind} is disabled, with {counted(waiting)} of it waiting")
 
 
 def enable(kind: KindName, /, *, where: Where = ANYWHERE) -> None:
@@ -156,7 +169,8 @@ def purge(
     with where.client(writes=not dry_run) as client:
         there = client.purge_sync(kind, dry_run=True)
         say(
-            f"kind {kind}: {there.live:,} live tasks, {there.running:,} running, {there.ended:,} ended, {there.events:,} events"
+            f"kind {kind}: {counted(there.live, 'live task')}, {there.running:,} running, {there.ended:,} ended, "
+            f"{counted(there.events, 'event')}"
         )
         if dry_run:
             say("nothing was changed")
@@ -166,9 +180,9 @@ def purge(
             return REFUSED
         done = client.purge_sync(kind)
         known = any(row["name"] == kind for row in client.kinds_sync())
-    say(f"{done.live:,} tasks cancelled, {done.ended:,} ended ones and {done.events:,} events deleted")
+    say(f"{counted(done.live)} cancelled, {done.ended:,} ended and {counted(done.events, 'event')} deleted")
     if done.running:
-        say(f"{done.running:,} tasks run or are held, and are left; when they have ended: howdah purge {kind}")
+        say(f"{counted(done.running)} left, which run or are held; when they have ended: howdah purge {kind}")
     elif known:
         say(
             "its name is kept: a live worker knows it, or a schedule makes tasks of it: howdah workers, howdah schedules"
@@ -195,8 +209,7 @@ def stop(
     with where.client(writes=True) as client:
         if worker is None:
             asked = client.stop_workers_sync()
-            workers = "1 worker was" if asked == 1 else f"{asked:,} workers were"
-            say(f"{workers} asked to stop" if asked else "no worker is alive")
+            say(f"asked {counted(asked, 'worker')} to stop" if asked else "no worker is alive")
             return OK
         alive = [row for row in client.workers_sync() if row["state"] != "dead"]
         meant = [row for row in alive if worker and str(row["id"]).startswith(worker.lower())]
