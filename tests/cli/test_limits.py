@@ -50,6 +50,7 @@ def test_what_cannot_be_meant_is_one_line_and_a_hint(howdah: Shell) -> None:
         ("set-limit", "SES", "--rate", "many"): "rate cannot be read: 'many'",
         ("set-limit", "SES", "--running", "-1"): "running must be a whole number from 1, not -1",
         ("set-limit", "tenant:*"): "neither --running nor --rate was given",
+        ("close-group", "SES", "--for", "10x"): "--for cannot be read as a length of time: '10x'",
         ("close-group", "SES", "--for", "0"): "length must be longer than nothing",
         ("set-queue", "mail"): "none of --running, --fair and --ageing was given",
     }.items():

@@ -43,6 +43,12 @@ def test_an_insert_of_an_unknown_kind_names_the_known_ones(conn: psycopg.Connect
     assert count(conn) == 0
 
 
+def test_of_many_kinds_the_error_names_twenty(conn: psycopg.Connection) -> None:
+    conn.execute("insert into howdah.kind (name) select format('k%s', n) from generate_series(10, 30) n")
+    with refused("HW001", "k28, k29, …", "Start a worker"):
+        insert(conn, kind="job")
+
+
 def test_with_no_kind_known_the_error_says_so(conn: psycopg.Connection) -> None:
     with refused("HW001", "known kinds: none yet", "Start a worker"):
         insert(conn, kind="job")

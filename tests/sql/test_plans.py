@@ -250,12 +250,13 @@ def correspond(explained: Explained) -> None:
     worker.conn.execute("delete from howdah.message")
 
 
-def frugal(ran: Ran, *, returned: int, indexes: set[str]) -> None:
+def frugal(ran: Ran, *, returned: int, indexes: set[str], seeks: int = 0) -> None:
     assert [scan for scan in ran.scans if scan.how == "Seq Scan"] == []
     assert not {"archive", "message"} & {name.split("_")[0] for name in ran.other_seq_scans}
     assert ran.indexes <= indexes, ran.scans
     assert ran.touched <= 20 * returned, ran.scans
-    assert ran.buffers() <= 20 * returned + 200, ran.scans
+    # A seek goes down an index that is three or four pages high, whatever it finds there.
+    assert ran.buffers() <= 20 * returned + 5 * seeks + 200, ran.scans
     assert ran.joined_in_vain <= 20 * returned  # else it is quadratic in the batch
 
 
@@ -415,7 +416,7 @@ def test_the_plans_of_tasks_with_groups_hold_from_an_empty_table_to_many(explain
         claimed, ran = explained.claim()
         assert len(claimed) == expected
         # Beside the rows themselves a seek for each of up to 256 lanes.
-        frugal(ran, returned=max(expected, 15), indexes={"task_claim_grouped", "task_pkey"})
+        frugal(ran, returned=max(expected, 15), indexes={"task_claim_grouped", "task_pkey"}, seeks=256)
         settled, ran = explained(explained.worker.done, *claimed)
         assert len(settled) == expected
         frugal(ran, returned=max(expected, 1), indexes={"task_pkey"})

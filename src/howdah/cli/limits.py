@@ -10,6 +10,7 @@ from howdah.cli.errors import NOT_FOUND, OK, say, say_error
 from howdah.cli.options import ANYWHERE, Output, Where
 from howdah.cli.output import Column, Row, for_people, print_rows
 from howdah.client import Client
+from howdah.durations import optional_duration
 from howdah.errors import InvalidOption
 
 Name = Annotated[
@@ -96,6 +97,7 @@ def close_group(
     where: Where = ANYWHERE,
 ) -> None:
     """Start no more tasks of a group, in the whole fleet. Running ones go on."""
+    optional_duration(length, "--for")
     with where.client(writes=True, creates=True) as client:
         client.close_group_sync(group, length, reason=reason)
     say(f"group {group} is closed" + (f" for {length}" if length else f"; open it: howdah open-group {group}"))

@@ -9,7 +9,9 @@ begin
   if not found then
     raise exception using errcode = 'HW001',
       message = format('no handler for kind %L; known kinds: %s', left(known_kind.name, 100),
-        coalesce((select string_agg(k.name, ', ' order by k.name) from (select name from howdah.kind order by name limit 20) k), 'none yet')),
+        coalesce((select string_agg(case when k.n > 20 then '…' else k.name end, ', ' order by k.n)
+                    from (select name, row_number() over (order by name) as n from howdah.kind order by name limit 21) k),
+                 'none yet')),
       hint = 'Start a worker that has this handler once, or declare it: SELECT howdah.declare(''[{"name": "…"}]'')';
   end if;
   return found_kind;
