@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.howdah-ready
+# Tests wait more than they compute.
+JOBS ?= 4
 
 .PHONY: help setup demo test check bench format clean
 
@@ -26,7 +28,7 @@ demo: setup      ## the main job, on real files, on the embedded server
 	@$(BIN)/howdah demo
 
 test: setup      ## the tests, on every PostgreSQL of this machine
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 check: setup     ## format, lint, types, layers
 	@$(BIN)/ruff format --check .

@@ -25,7 +25,8 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup our workers would in
 
 _TEMPLATE = "howdah_template"
 _numbers = itertools.count(1)
-_ready: set[int] = set()
+_running: dict[str, servers.Server] = {}
+_ready: set[str] = set()
 
 
 def _wanted() -> list[str]:
@@ -35,11 +36,16 @@ def _wanted() -> list[str]:
 
 
 @pytest.fixture(scope="session", params=_wanted())
-def server(request: pytest.FixtureRequest) -> Iterator[servers.Server]:
-    """A running PostgreSQL, for the whole run."""
-    running = servers.available()[request.param]()
-    yield running
-    running.stop()
+def server(request: pytest.FixtureRequest) -> servers.Server:
+    """A running PostgreSQL, for the whole run: the tests may come back to it."""
+    if request.param not in _running:
+        _running[request.param] = servers.available()[request.param]()
+    return _running[request.param]
+
+
+def pytest_sessionfinish() -> None:
+    while _running:
+        _running.popitem()[1].stop()
 
 
 @pytest.fixture
@@ -54,13 +60,13 @@ def empty_dsn(server: servers.Server) -> Iterator[str]:
 @pytest.fixture
 def dsn(server: servers.Server) -> Iterator[str]:
     """A database of its own with howdah's tables. Ids start beyond 32 bits, so that no column is too small unnoticed."""
-    if id(server) not in _ready:
+    if server.name not in _ready:
         server.create_database(_TEMPLATE)
         migrate(Database(server.dsn(_TEMPLATE)))
         with psycopg.connect(server.dsn(_TEMPLATE), autocommit=True) as conn:
             conn.execute("alter table howdah.task alter column id restart with 2147483700")
             conn.execute("alter table howdah.event alter column id restart with 4294967300")
-        _ready.add(id(server))
+        _ready.add(server.name)
     name = f"howdah_test_{next(_numbers)}"
     server.create_database(name, _TEMPLATE)
     yield server.dsn(name)

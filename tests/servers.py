@@ -19,7 +19,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
@@ -100,7 +100,7 @@ class _Embedded(Server):
 
 
 class _System(Server):
-    def __init__(self, binaries: Path) -> None:
+    def __init__(self, binaries: Path, settings: Mapping[str, str]) -> None:
         self._binaries = binaries
         self.version = _major(binaries)
         self.name = f"system {self.version}"
@@ -109,8 +109,7 @@ class _System(Server):
         self.log = self._directory / "postgresql.log"
         self._sockets = self._directory / "sockets"
         self._password = secrets.token_urlsafe(16)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         self._uid = _unprivileged_uid()
         atexit.register(self.stop)
 
@@ -124,7 +123,8 @@ class _System(Server):
             "initdb", "--username=howdah", "--no-sync", "--encoding=UTF8", "--locale=C",
             "--auth-local=trust", "--auth-host=scram-sha-256", f"--pwfile={password_file}",
         )  # fmt: skip
-        settings = SETTINGS | {
+        settings = {
+            **settings,
             "listen_addresses": "127.0.0.1",
             "port": str(self.port),
             "unix_socket_directories": str(self._sockets),
@@ -164,12 +164,18 @@ def embedded() -> Server:
     return _Embedded()
 
 
-def system() -> Server:
+def system(settings: Mapping[str, str] = SETTINGS) -> _System:
     """The newest supported PostgreSQL that is installed on this machine, with a cluster of its own."""
     binaries = _system_binaries()
     assert binaries is not None, "no PostgreSQL 14 to 17 on this machine"
     _remove_what_killed_runs_left()
-    return _System(binaries)
+    return _System(binaries, settings)
+
+
+def free_port() -> int:
+    """A port of loopback that nobody uses."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
 
 
 def available() -> dict[str, Callable[[], Server]]:

@@ -269,7 +269,7 @@ async def test_suspend_until_a_time(app: App) -> None:
 TOMORROW = datetime.now(UTC).replace(microsecond=123456) + timedelta(days=1)
 
 
-@pytest.mark.parametrize("alarm", ["1h", TOMORROW], ids=str)
+@pytest.mark.parametrize("alarm", ["1h", TOMORROW], ids=["length", "time"])
 async def test_a_message_comes_before_the_alarm(app: App, alarm: Any) -> None:
     @app.actor("sleeper", inbox=int)
     @dataclass

@@ -149,7 +149,7 @@ async def test_a_handler_in_a_process_sends_too(app: App, box: Actor[Any]) -> No
     assert send_from_a_process.kind.executor == "process"
 
 
-@pytest.mark.parametrize("message", [b"x", "a\0b", float("nan"), object()], ids=repr)
+@pytest.mark.parametrize("message", [b"x", "a\0b", float("nan"), object()], ids=["bytes", "nul", "nan", "object"])
 async def test_what_json_cannot_hold_is_not_sent(app: App, box: Actor[Any], message: Any) -> None:
     @app.task(retry=0)
     async def sender(ctx: Context, to: int) -> None:

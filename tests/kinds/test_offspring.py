@@ -224,7 +224,9 @@ async def test_a_child_that_cannot_be_fails_the_poll_and_leaves_no_other(
 
 
 @pytest.mark.parametrize(
-    "options", [{"connection": object()}, {"on_conflict": "skip"}, {"on_conflict": "replace"}], ids=str
+    "options",
+    [{"connection": object()}, {"on_conflict": "skip"}, {"on_conflict": "replace"}],
+    ids=["connection", "skip", "replace"],
 )
 async def test_options_that_children_do_not_have(
     app: App, nursery: Nursery, square: Any, conn: psycopg.Connection, options: dict[str, Any]

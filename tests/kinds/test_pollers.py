@@ -152,7 +152,11 @@ async def test_attempt_counts_the_polls_since_one_that_produced_and_survives_a_r
     assert kept >= 2
 
 
-@pytest.mark.parametrize("delay", ["1ms", 0.001, Backoff("1ms", max="2ms"), lambda attempt: "1ms"], ids=str)
+@pytest.mark.parametrize(
+    "delay",
+    ["1ms", 0.001, Backoff("1ms", max="2ms"), lambda attempt: "1ms"],
+    ids=["length", "seconds", "backoff", "function"],
+)
 async def test_delays(app: App, held: Any, delay: Any) -> None:
     source = Source()
     poller(app, source, held, delay=delay)

@@ -178,7 +178,9 @@ async def test_a_payload_that_does_not_fit_is_parked_and_never_retried(app: App,
     assert calls == []
 
 
-@pytest.mark.parametrize("value", [float("nan"), b"x", "a\0b", "\ud800", object()], ids=repr)
+@pytest.mark.parametrize(
+    "value", [float("nan"), b"x", "a\0b", "\ud800", object()], ids=["nan", "bytes", "nul", "surrogate", "object"]
+)
 async def test_a_result_that_json_cannot_hold_parks_the_task(app: App, value: object) -> None:
     @app.task(retry=5)
     async def odd() -> object:
