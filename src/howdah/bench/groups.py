@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from howdah.app import App
 from howdah.bench import loop
-from howdah.bench.workloads import Figure, drain_rate, run_empty
+from howdah.bench.figures import Figure
+from howdah.bench.running import drain_rate, run_empty
 
 _BESIDE = "bench.beside"
 

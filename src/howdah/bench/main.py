@@ -13,21 +13,31 @@ from typing import Any
 import msgspec
 
 from howdah.app import App
-from howdah.bench import groups, loop, pipelines, steps, workloads
-from howdah.bench.workloads import Figure, Workload
+from howdah.bench import groups, loop, pipelines, plain, scale, schedules, steps
+from howdah.bench.bars import BARS
+from howdah.bench.figures import Figure, Workload
+from howdah.bench.running import forget
 from howdah.config import Config
-from howdah.errors import InvalidOption
+from howdah.errors import HowdahError, InvalidOption
 
 WORKLOADS: dict[str, Workload] = {
-    "drain": workloads.drain,
-    "enqueue": workloads.enqueue,
-    "latency": workloads.latency,
+    "drain": plain.drain,
+    "enqueue": plain.enqueue,
+    "latency": plain.latency,
+    "waiting": plain.waiting,
+    "plain": plain.plain,
     "machine": steps.machine,
     "actors": steps.actors,
     "inbox": steps.inbox,
     "family": steps.family,
     "pipeline": pipelines.pipeline,
+    "schedules": schedules.schedules,
     "groups": groups.groups,
+    "sizes": scale.sizes,
+    "workers": scale.workers,
+    "backlog": scale.backlog,
+    "pinned": scale.pinned,
+    "million": scale.million,
 }
 
 
@@ -88,28 +98,35 @@ async def _measure(
                 try:
                     for figure in await WORKLOADS[name](app, tasks, concurrency):
                         measured.setdefault(figure.name, []).append(figure)
-                finally:
                     async with database.connection() as conn:
-                        await conn.execute(loop.sql("forget").encode())
+                        parked = await (await conn.execute(loop.sql("parked").encode())).fetchone()
+                    if parked and parked["tasks"]:
+                        raise HowdahError(f"{name} measured nothing: {parked['tasks']} tasks failed: {parked['error']}")
+                finally:
+                    await forget(app)
     return measured, f"PostgreSQL {row['server_version'] if row else '?'}"
 
 
 def _row(name: str, figures: list[Figure]) -> dict[str, Any]:
     values = [figure.value for figure in figures]
-    return {
+    median, bar = statistics.median(values), BARS.get(name)
+    row: dict[str, Any] = {
         "name": name,
-        "median": statistics.median(values),
+        "median": median,
         "least": min(values),
         "most": max(values),
         "unit": figures[0].unit,
     }
+    return row if bar is None else row | {"bar": str(bar), "holds": bar.holds(median)}
 
 
 def _print(rows: list[dict[str, Any]], setting: dict[str, Any]) -> None:
-    print(f"{'':32} {'median':>12} {'least':>12} {'most':>12}")
+    wide = max(len(row["name"]) for row in rows)
+    print(f"{'':{wide}} {'median':>12} {'least':>12} {'most':>12}")
     for row in rows:
         numbers = " ".join(f"{_number(row[column]):>12}" for column in ("median", "least", "most"))
-        print(f"{row['name']:32} {numbers} {row['unit'] if row['unit'] != 'ratio' else ''}".rstrip())
+        bar = f"{'✓' if row['holds'] else '✗'} {row['bar']}" if "bar" in row else ""
+        print(f"{row['name']:{wide}} {numbers} {row['unit'] if row['unit'] != 'ratio' else '':8} {bar}".rstrip())
     print(
         f"\n{setting['tasks']:,} tasks, {setting['rounds']} rounds, concurrency {setting['concurrency']};"
         f" {setting['server']}, Python {setting['python']}"

@@ -8,8 +8,9 @@ from typing import Any
 
 from howdah import calls
 from howdah.app import App
+from howdah.bench.figures import Figure
+from howdah.bench.running import drain_rate, run_empty
 from howdah.bench.steps import CONCURRENCY
-from howdah.bench.workloads import Figure, drain_rate, run_empty
 from howdah.calls import NewTask
 
 FILE = """

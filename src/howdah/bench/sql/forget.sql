@@ -7,3 +7,4 @@ delete from howdah.archive where queue like 'bench%';
 delete from howdah.kind where name like 'bench.%';
 delete from howdah."group" where name like 'bench:%';
 delete from howdah.queue where name like 'bench%';
+delete from howdah.schedule where name like 'bench.%';

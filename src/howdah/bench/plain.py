@@ -1,0 +1,164 @@
+"""Plain functions: drain, enqueue, pick-up, waiting for others, handlers in threads and processes."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from howdah.app import App
+from howdah.bench import fleet, loop
+from howdah.bench.figures import Figure, Meter, most_memory
+from howdah.bench.running import QUEUE, fill, forget, noop, run_empty
+
+_TRANSACTION = 10  # tasks written in each transaction of the caller's
+WAIT = 0.05  # seconds of the I/O task
+
+
+async def drain(app: App, tasks: int, concurrency: int) -> list[Figure]:
+    """How fast one worker process runs a backlog of empty tasks."""
+    database = await app.database()
+    async with database.connection() as conn:
+        await conn.execute(loop.sql("tables").encode())
+        await loop.fill(conn, tasks)
+        await conn.execute("analyze howdah_bench.task")
+    async with Meter(database) as bare:
+        await loop.drain(database, room=concurrency)
+    await fill(noop(app), tasks)
+    async with Meter(database) as ours:
+        await run_empty(app, concurrency)
+    return [
+        Figure("drain", tasks / ours.seconds, "tasks/s"),
+        Figure("drain, bare loop", tasks / bare.seconds, "tasks/s"),
+        Figure("drain ÷ bare loop", bare.seconds / ours.seconds, "ratio"),
+        *ours.costs(tasks),
+        *[Figure(f"{cost.name}, bare loop", cost.value, cost.unit) for cost in bare.costs(tasks)[1:]],
+        Figure("memory of the worker", most_memory(), "MB"),
+    ]
+
+
+async def enqueue(app: App, tasks: int, concurrency: int) -> list[Figure]:
+    """How fast tasks are written: one by one, in a transaction of the caller's, and many at once."""
+    database = await app.database()
+    async with database.connection() as conn:
+        await conn.execute(loop.sql("tables").encode())
+    singles = max(tasks // 10, 100)
+    rounds = max(singles // _TRANSACTION, 10)
+    kind = noop(app)
+    await kind.enqueue(1)
+    conn = await database.connect(prepare_threshold=1)
+    async with conn:
+
+        async def insert() -> None:
+            await conn.execute(loop.INSERT, ["noop", "default", 0, '{"n": 1}'])
+
+        async def insert_together() -> None:
+            async with conn.transaction():
+                for _ in range(_TRANSACTION):
+                    await insert()
+
+        async def enqueue_together() -> None:
+            async with conn.transaction():
+                bound = kind.using(connection=conn)
+                for _ in range(_TRANSACTION):
+                    await bound.enqueue(1)
+
+        # In turns: the disk is not as fast now as it was a second ago.
+        bare_one = ours_one = bare_together = ours_together = 0.0
+        for _ in range(4):
+            bare_one += await _timed(insert, singles // 4)
+            ours_one += await _timed(lambda: kind.enqueue(1), singles // 4)
+            bare_together += await _timed(insert_together, rounds // 4)
+            ours_together += await _timed(enqueue_together, rounds // 4)
+        bare_many = await _timed(lambda: loop.fill(conn, tasks), 1)
+    items = [(1,)] * tasks
+    ours_many = await _timed(lambda: kind.enqueue_many(items), 1)
+    return [
+        Figure("enqueue one by one", singles / ours_one, "tasks/s"),
+        Figure("prepared INSERT", singles / bare_one, "rows/s"),
+        Figure("enqueue ÷ INSERT", bare_one / ours_one, "ratio"),
+        Figure("enqueue, ten in a transaction", singles / ours_together, "tasks/s"),
+        Figure("ten in a transaction ÷ INSERT", bare_together / ours_together, "ratio"),
+        Figure("enqueue many", tasks / ours_many, "tasks/s"),
+        Figure("bare COPY", tasks / bare_many, "rows/s"),
+        Figure("enqueue many ÷ COPY", bare_many / ours_many, "ratio"),
+    ]
+
+
+async def latency(app: App, tasks: int, concurrency: int) -> list[Figure]:
+    """How long after the enqueue is committed an idle worker starts the handler."""
+    samples = 200
+    started: asyncio.Queue[float] = asyncio.Queue()
+    client = App(app.dsn, config=False)
+
+    @client.task(name="bench.mark", queue=QUEUE)
+    async def mark() -> None:
+        started.put_nowait(time.perf_counter())
+
+    picked_up: list[float] = []
+    async with client.worker(queues=[QUEUE], poll="1h"):
+        for _ in range(samples):
+            await asyncio.sleep(0.01)  # idle again
+            committed = await _in_thread(mark.enqueue_sync)
+            picked_up.append((await started.get() - committed) * 1000)
+    await client.close()
+    picked_up.sort()
+    return [
+        Figure("idle pick-up p50", statistics.median(picked_up), "ms"),
+        Figure("idle pick-up p99", picked_up[int(samples * 0.99) - 1], "ms"),
+    ]
+
+
+async def waiting(app: App, tasks: int, concurrency: int) -> list[Figure]:
+    """Handlers that wait 50 ms for somebody else, a hundred and a thousand at once."""
+    client = App(app.dsn, config=False)
+
+    @client.task(name="bench.wait", queue=QUEUE)
+    async def wait(n: int) -> None:
+        await asyncio.sleep(WAIT)
+
+    figures: list[Figure] = []
+    for most in (100, 1000):
+        await fill(wait, 20 * most)
+        rate = 20 * most / await run_empty(client, most)
+        figures += [
+            Figure(f"50 ms of I/O, {most:,} at once", rate, "tasks/s"),
+            Figure(f"50 ms of I/O, {most:,} at once ÷ ideal", rate * WAIT / most, "ratio"),
+        ]
+    await client.close()
+    return figures
+
+
+async def plain(app: App, tasks: int, concurrency: int) -> list[Figure]:
+    """Functions that are not async: in threads, and in a pool of processes."""
+    figures: list[Figure] = []
+    client = App(app.dsn, config=False)
+    for name, kind, some in (("threads", fleet.in_thread, tasks // 2), ("processes", fleet.in_process, tasks // 10)):
+        await fill(client.task(name=kind.name, queue=QUEUE)(kind.function), some)
+        figures.append(Figure(f"plain functions in {name}", await fleet.rate(app, 1, concurrency), "tasks/s"))
+        await forget(app)
+    await client.close()
+    return figures
+
+
+async def _timed(call: Callable[[], Awaitable[Any]], times: int) -> float:
+    begin = time.perf_counter()
+    for _ in range(times):
+        await call()
+    return time.perf_counter() - begin
+
+
+async def _in_thread(call: Callable[[], Any]) -> float:
+    """Call it in a thread; when it returned."""
+    loop_ = asyncio.get_running_loop()
+    done: asyncio.Future[float] = loop_.create_future()
+
+    def work() -> None:
+        call()
+        loop_.call_soon_threadsafe(done.set_result, time.perf_counter())
+
+    threading.Thread(target=work).start()
+    return await done

@@ -1,0 +1,41 @@
+"""`howdah bench` is a product too: each workload runs, on each server, and says what the bars ask for."""
+
+from __future__ import annotations
+
+import json
+from math import isfinite
+
+import psycopg
+import pytest
+
+from howdah.bench.bars import BARS
+from howdah.bench.main import WORKLOADS, run
+from howdah.errors import InvalidOption
+
+said_of_all: dict[str, set[str]] = {}
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_a_workload_measures_something_and_leaves_nothing(
+    name: str, dsn: str, conn: psycopg.Connection, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([name], tasks=100, rounds=1, concurrency=20, dsn=dsn, output="json", say=lambda text: None) == 0
+    figures = json.loads(capsys.readouterr().out)["figures"]
+    assert figures
+    for figure in figures:
+        assert isfinite(figure["median"]), figure
+    for relation in ("task", "archive", "message", "schedule", "kind", '"group"', "queue"):
+        assert conn.execute(f"select count(*) from howdah.{relation}").fetchone() == (0,), relation  # pyright: ignore
+    said_of_all.setdefault(dsn.partition("?")[2], set()).update(figure["name"] for figure in figures)
+
+
+def test_each_bar_is_of_a_figure() -> None:
+    for said in said_of_all.values():
+        assert set(BARS) <= said
+
+
+def test_what_cannot_be_measured_is_said(dsn: str) -> None:
+    with pytest.raises(InvalidOption, match="there is no workload 'drian'"):
+        run(["drian"], dsn=dsn)
+    with pytest.raises(InvalidOption, match="at least 100 tasks"):
+        run(["drain"], tasks=5, dsn=dsn)
