@@ -26,7 +26,7 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup our workers would in
 _TEMPLATE = "howdah_template"
 _numbers = itertools.count(1)
 _running: dict[str, servers.Server] = {}
-_ready: set[str] = set()
+_ready: set[servers.Server] = set()
 
 
 def _wanted() -> list[str]:
@@ -60,13 +60,13 @@ def empty_dsn(server: servers.Server) -> Iterator[str]:
 @pytest.fixture
 def dsn(server: servers.Server) -> Iterator[str]:
     """A database of its own with howdah's tables. Ids start beyond 32 bits, so that no column is too small unnoticed."""
-    if server.name not in _ready:
+    if server not in _ready:
         server.create_database(_TEMPLATE)
         migrate(Database(server.dsn(_TEMPLATE)))
         with psycopg.connect(server.dsn(_TEMPLATE), autocommit=True) as conn:
             conn.execute("alter table howdah.task alter column id restart with 2147483700")
             conn.execute("alter table howdah.event alter column id restart with 4294967300")
-        _ready.add(server.name)
+        _ready.add(server)
     name = f"howdah_test_{next(_numbers)}"
     server.create_database(name, _TEMPLATE)
     yield server.dsn(name)
