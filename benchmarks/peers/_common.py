@@ -138,6 +138,9 @@ class Contender:
         for n in numbers:
             await self.enqueue(kind, n)
 
+    async def settle(self) -> None:
+        """Once there is a backlog: ANALYZE, as autovacuum would within a minute, for plans that fit it. Not measured."""
+
     async def start(self, concurrency: int) -> None:
         """Start one worker in this process that runs so many tasks at once. Return as soon as it is started."""
         raise NotImplementedError
@@ -163,6 +166,7 @@ class Contender:
 
     async def drain(self, tasks: int, concurrency: int, server: int, kind: str = "noop", **_: Any) -> dict[str, float]:
         await self.enqueue_many(kind, list(range(tasks)))
+        await self.settle()
         recorder.expect(tasks)
         client, served = cpu(), server_cpu(server)
         await self.start(concurrency)

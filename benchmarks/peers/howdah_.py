@@ -59,6 +59,11 @@ class Howdah(Contender):
         else:
             await self.kinds[kind].enqueue_many([(n,) for n in numbers])
 
+    async def settle(self) -> None:
+        database = await self.app.database()
+        async with database.connection() as conn:
+            await conn.execute("ANALYZE")
+
     async def start(self, concurrency: int) -> None:
         await self.running.enter_async_context(self.app.worker(concurrency=concurrency))
 

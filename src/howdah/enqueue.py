@@ -143,6 +143,7 @@ class Bound(Generic[P, R, E]):
         self._client = client
         self._kind = kind
         self._chosen = chosen
+        self._like: tuple[Defaults, str | None, Call[int | None]] | None = None
 
     async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> E:
         """Put a task in its queue; the arguments are the handler's. Part of the caller's transaction with `connection=`.
@@ -184,9 +185,20 @@ class Bound(Generic[P, R, E]):
         return [Task(self._client, task_id, self._kind.name) for task_id in ids]
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call[int | None]:
-        return calls.enqueue(
-            new_task(self._kind.name, self._kind.begin(args, kwargs), self._chosen), defaults_known=True
+        beginning = self._kind.begin(args, kwargs)
+        like = self._like
+        # Where nothing is made of the payload, it is all that differs from the task before.
+        if like is not None and like[0] is beginning.defaults and like[1] == beginning.step:
+            call = like[2]
+            return Call(call.function, call.types, {**call.args, "payload": beginning.payload}, call.read)
+        call = calls.enqueue(new_task(self._kind.name, beginning, self._chosen), defaults_known=True)
+        key, groups = (
+            _first(self._chosen.key, beginning.defaults.key),
+            _first(self._chosen.group, beginning.defaults.groups),
         )
+        if not any(map(has_fields, (*([] if key is None else [key]), *(groups or ())))):
+            self._like = beginning.defaults, beginning.step, call
+        return call
 
     def _batch(self, items: Iterable[Any]) -> Batch | None:
         first, payloads = begun_many(self._kind, items)

@@ -55,6 +55,7 @@ WORDS = {
     "moved": None,
     "remember_edit": None,
     "check_limits": None,
+    "check_task": None,
     "filled": None,
     "filled_groups": None,
     "bury": None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -110,7 +111,39 @@ def test_the_table_refuses_rows_that_cannot_be(conn: psycopg.Connection, worker:
 
 def test_every_check_of_the_task_table_is_tried_above(conn: psycopg.Connection) -> None:
     query = "select conname from pg_constraint where conrelid = 'howdah.task'::regclass and contype = 'c'"
-    assert {row[0] for row in conn.execute(query)} == set(IMPOSSIBLE)
+    assert [row[0] for row in conn.execute(query)] == ["task_is_sound"]
+    body = ask(conn, "select prosrc from pg_proc where oid = 'howdah.check_task'::regproc")
+    assert set(re.findall("broken := '([a-z_]+)'", body)) == set(IMPOSSIBLE)
+
+
+def test_what_is_wrong_with_a_row_is_said_with_what_to_do(conn: psycopg.Connection, worker: Worker) -> None:
+    new = insert(conn, kind="job")
+    with pytest.raises(
+        psycopg.errors.CheckViolation, match="status must be queued, running, suspended or failed, not 'done'"
+    ) as caught:
+        conn.execute("update howdah.task set status = 'done' where id = %s", [new])
+    assert (
+        caught.value.diag.message_hint
+        == "A task ends with howdah.cancel(id), and goes on with UPDATE … SET error = NULL"
+    )
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        {},
+        {"kind": "x" * 200, "queue": "y" * 200, "key": "z" * 500},
+        {"status": "running"} | OWNED,
+        {"status": "running", "cancel_at": "2040-01-01"} | OWNED,
+        {"status": "suspended", "run_at": "infinity"},
+        {"status": "failed", "error": "x"},
+        {"finish_before": "2040-01-01", "late": "park"},
+    ],
+    ids=["plain", "long", "running", "cancelled", "suspended", "failed", "deadline"],
+)
+def test_the_table_takes_rows_that_can_be(conn: psycopg.Connection, worker: Worker, right: dict[str, object]) -> None:
+    insert(conn, **({"kind": "job", "queue": "q", "priority": 0, "run_at": "2040-01-01"} | right))
+    assert count(conn) == 1
 
 
 def test_two_live_tasks_cannot_have_one_key(conn: psycopg.Connection, worker: Worker) -> None:

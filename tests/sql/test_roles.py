@@ -44,7 +44,7 @@ _LOOK = {
     "holder",
     "why_key",
 }
-_ENQUEUE = {"now", "enqueue", "put", "enqueue_many", "put_many", "send"}
+_ENQUEUE = {"now", "check_task", "enqueue", "put", "enqueue_many", "put_many", "send"}
 _PROTOCOL = {
     "declare",
     "register",
@@ -532,6 +532,7 @@ def test_what_was_not_granted_is_refused(connect: Callable[..., psycopg.Connecti
 
 CALLS = {
     "now": "select howdah.now()",
+    "check_task": "select howdah.check_task(null)",
     "enqueue": """select howdah.enqueue('job', '{"a": 1}', key => 'attack', on_conflict => 'replace', delay => '1 hour')""",
     "put": "select howdah.put('job', '{}', 'default', 3, null, null, 'attack', 'return')",
     "enqueue_many": """select howdah.enqueue_many('job', '[{"a": 1}, {"a": 2}]')""",

@@ -32,6 +32,8 @@ _ENQUEUE = {
     "unique_for": "interval",
 }
 _PUT = _ENQUEUE | {"source": "text", "timed": "boolean"}
+# What put takes an argument for that is left out.
+_USUAL = {"delay": timedelta(), "on_conflict": "return"}
 _PUT_MANY = {name: kind for name, kind in _PUT.items() if name not in ("payload", "key", "groups", "source")}
 MANY = {"payloads": "jsonb"} | {name: kind for name, kind in _ENQUEUE.items() if name != "payload"}
 _ID = {"id": "bigint"}
@@ -65,8 +67,12 @@ class NewTask:
 
 def enqueue(task: NewTask, *, defaults_known: bool) -> Call[int | None]:
     """`defaults_known`: queue and priority come from the handler's code, so the kind's row is not asked."""
-    types = _PUT if defaults_known else _ENQUEUE
-    return Call("put" if defaults_known else "enqueue", types, {name: getattr(task, name) for name in types}, first)
+    types, usual = (_PUT, _USUAL) if defaults_known else (_ENQUEUE, {})
+    # Only what is said: each argument costs time on both sides of the wire, and most tasks have few of them.
+    args = {name: value for name in types if (value := getattr(task, name)) is not None and value != usual.get(name)}
+    if defaults_known and task.on_conflict != "merge":
+        del args["timed"]  # nobody else wants to know
+    return Call("put" if defaults_known else "enqueue", {name: types[name] for name in args}, args, first)
 
 
 def enqueue_many(task: NewTask, payloads: str) -> Call[list[int]]:

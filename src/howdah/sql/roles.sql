@@ -67,7 +67,7 @@ begin
   grant select on howdah.migration, howdah.installed to howdah_client, howdah_worker, howdah_viewer, howdah_admin;
 
   -- Enqueue, and send. Many tasks go by COPY, or by INSERT … RETURNING id: into these columns, so only tasks that wait.
-  grant execute on function howdah.now, howdah.enqueue, howdah.put, howdah.enqueue_many, howdah.put_many, howdah.send
+  grant execute on function howdah.now, howdah.check_task, howdah.enqueue, howdah.put, howdah.enqueue_many, howdah.put_many, howdah.send
      to howdah_client, howdah_worker, howdah_admin;
   grant insert (id, kind, queue, priority, run_at, payload, step, groups, cost, start_before, finish_before, late), select (id) on howdah.task
      to howdah_client, howdah_worker, howdah_admin;
