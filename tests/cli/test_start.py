@@ -56,6 +56,7 @@ WORDS = {
     "remember_edit": None,
     "check_limits": None,
     "check_task": None,
+    "examine_task": None,
     "filled": None,
     "filled_groups": None,
     "bury": None,

@@ -112,7 +112,7 @@ def test_the_table_refuses_rows_that_cannot_be(conn: psycopg.Connection, worker:
 def test_every_check_of_the_task_table_is_tried_above(conn: psycopg.Connection) -> None:
     query = "select conname from pg_constraint where conrelid = 'howdah.task'::regclass and contype = 'c'"
     assert [row[0] for row in conn.execute(query)] == ["task_is_sound"]
-    body = ask(conn, "select prosrc from pg_proc where oid = 'howdah.check_task'::regproc")
+    body = ask(conn, "select prosrc from pg_proc where oid = 'howdah.examine_task'::regproc")
     assert set(re.findall("broken := '([a-z_]+)'", body)) == set(IMPOSSIBLE)
 
 

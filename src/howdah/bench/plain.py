@@ -45,8 +45,9 @@ async def enqueue(app: App, tasks: int, concurrency: int) -> list[Figure]:
     database = await app.database()
     async with database.connection() as conn:
         await conn.execute(loop.sql("tables").encode())
-    singles = max(tasks // 10, 100)
-    rounds = max(singles // _TRANSACTION, 10)
+    turns = 20
+    singles = max(tasks // 10 // turns, 10)
+    together = max(singles // _TRANSACTION, 1)
     kind = noop(app)
     await kind.enqueue(1)
     conn = await database.connect(prepare_threshold=1)
@@ -68,19 +69,19 @@ async def enqueue(app: App, tasks: int, concurrency: int) -> list[Figure]:
 
         # In turns: the disk is not as fast now as it was a second ago.
         bare_one = ours_one = bare_together = ours_together = 0.0
-        for _ in range(4):
-            bare_one += await _timed(insert, singles // 4)
-            ours_one += await _timed(lambda: kind.enqueue(1), singles // 4)
-            bare_together += await _timed(insert_together, rounds // 4)
-            ours_together += await _timed(enqueue_together, rounds // 4)
+        for _ in range(turns):
+            bare_one += await _timed(insert, singles)
+            ours_one += await _timed(lambda: kind.enqueue(1), singles)
+            bare_together += await _timed(insert_together, together)
+            ours_together += await _timed(enqueue_together, together)
         bare_many = await _timed(lambda: loop.fill(conn, tasks), 1)
     items = [(1,)] * tasks
     ours_many = await _timed(lambda: kind.enqueue_many(items), 1)
     return [
-        Figure("enqueue one by one", singles / ours_one, "tasks/s"),
-        Figure("prepared INSERT", singles / bare_one, "rows/s"),
+        Figure("enqueue one by one", turns * singles / ours_one, "tasks/s"),
+        Figure("prepared INSERT", turns * singles / bare_one, "rows/s"),
         Figure("enqueue ÷ INSERT", bare_one / ours_one, "ratio"),
-        Figure("enqueue, ten in a transaction", singles / ours_together, "tasks/s"),
+        Figure("enqueue, ten in a transaction", turns * together * _TRANSACTION / ours_together, "tasks/s"),
         Figure("ten in a transaction ÷ INSERT", bare_together / ours_together, "ratio"),
         Figure("enqueue many", tasks / ours_many, "tasks/s"),
         Figure("bare COPY", tasks / bare_many, "rows/s"),

@@ -33,7 +33,7 @@ _ENQUEUE = {
 }
 _PUT = _ENQUEUE | {"source": "text", "timed": "boolean"}
 # What put takes an argument for that is left out.
-_USUAL = {"delay": timedelta(), "on_conflict": "return"}
+_USUAL = {"delay": timedelta(), "on_conflict": "return", "groups": list[str]()}
 _PUT_MANY = {name: kind for name, kind in _PUT.items() if name not in ("payload", "key", "groups", "source")}
 MANY = {"payloads": "jsonb"} | {name: kind for name, kind in _ENQUEUE.items() if name != "payload"}
 _ID = {"id": "bigint"}
