@@ -23,6 +23,11 @@ class Call(Generic[R]):
     args: Mapping[str, Any]
     read: Callable[[Rows], R]
 
+    @property
+    def one_value(self) -> bool:
+        """Whether the answer is one value, or none that matters: it needs no FROM, which would cost the server a table."""
+        return self.types is not None and self.read in (first, nothing)
+
 
 # What takes more than one call: a generator of calls, each sent the answer to the one before. `Caller.follow` runs it.
 Steps: TypeAlias = Generator[Call[Any], Any, R]

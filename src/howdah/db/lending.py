@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 from weakref import WeakSet
 
 import psycopg
-from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor
+from psycopg import AsyncConnection, AsyncRawCursor, Connection, RawCursor
 from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow
 
@@ -35,7 +35,7 @@ _AGE = 3600
 class LentAsync(AsyncConnection[DictRow]):
     """A connection to lend. Its cursor is used again: a new one for every call would cost a tenth of the call."""
 
-    cursor_at_hand: AsyncCursor[DictRow] | None = None
+    cursor_at_hand: AsyncRawCursor[DictRow] | None = None
     made: float = 0
     used: float = 0
 
@@ -43,7 +43,7 @@ class LentAsync(AsyncConnection[DictRow]):
 class LentSync(Connection[DictRow]):
     """As LentAsync, blocking."""
 
-    cursor_at_hand: Cursor[DictRow] | None = None
+    cursor_at_hand: RawCursor[DictRow] | None = None
     made: float = 0
     used: float = 0
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from weakref import WeakSet
 
 import psycopg
-from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor
+from psycopg import AsyncConnection, AsyncRawCursor, Connection, RawCursor
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row
 
@@ -170,9 +170,9 @@ class Database:
         conn = await pool.take()
         try:
             cursor, conn.cursor_at_hand = conn.cursor_at_hand, None
-            cursor = cursor or AsyncCursor(conn, row_factory=dict_row)
+            cursor = cursor or AsyncRawCursor(conn, row_factory=dict_row)
             with readable():
-                await cursor.execute(query(call), call.args)
+                await cursor.execute(*query(call))
                 answer = call.read(await cursor.fetchall())
             if cursor.rowcount <= _FEW:
                 conn.cursor_at_hand = cursor
@@ -186,9 +186,9 @@ class Database:
         conn = pool.take()
         try:
             cursor, conn.cursor_at_hand = conn.cursor_at_hand, None
-            cursor = cursor or Cursor(conn, row_factory=dict_row)
+            cursor = cursor or RawCursor(conn, row_factory=dict_row)
             with readable():
-                cursor.execute(query(call), call.args)
+                cursor.execute(*query(call))
                 answer = call.read(cursor.fetchall())
             if cursor.rowcount <= _FEW:
                 conn.cursor_at_hand = cursor
@@ -211,14 +211,14 @@ class Database:
 async def run_on(conn: AsyncConnection[Any], call: Call[R]) -> R:
     """Make this call on this connection, in whatever transaction it is in."""
     with readable():
-        cursor = AsyncCursor(conn, row_factory=dict_row)
-        await cursor.execute(query(call), call.args)
+        cursor = AsyncRawCursor(conn, row_factory=dict_row)
+        await cursor.execute(*query(call))
         return call.read(await cursor.fetchall())
 
 
 def run_on_sync(conn: Connection[Any], call: Call[R]) -> R:
     """As `run_on`, blocking."""
     with readable():
-        cursor = Cursor(conn, row_factory=dict_row)
-        cursor.execute(query(call), call.args)
+        cursor = RawCursor(conn, row_factory=dict_row)
+        cursor.execute(*query(call))
         return call.read(cursor.fetchall())
