@@ -46,7 +46,7 @@ class Defaults:
     alarm: Mapping[str, float] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Beginning:
     """A task of a kind before it is written: `defaults` are those of the step it begins at.
 

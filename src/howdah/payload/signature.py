@@ -120,9 +120,7 @@ class Signature:
         """The arguments of a call by name. Raises InvalidPayload for too many and for one given twice."""
         if len(args) > (most := len(self._positional)):
             raise InvalidPayload(f"{self.name}: {len(args)} positional arguments given, at most {most} fit: {self}")
-        values: dict[str, Any] = {}
-        for field, value in zip(self._positional, args):  # noqa: B905 (strict= is slow, and the lengths were compared)
-            values[field] = value
+        values: dict[str, Any] = dict(zip(self._positional, args))  # noqa: B905 (strict= is slow, and the lengths were compared)
         if kwargs:
             if twice := values.keys() & kwargs.keys():
                 raise InvalidPayload(f"{self.name}: argument {min(twice)} is given twice: {self}")

@@ -79,7 +79,9 @@ begin
         hint = 'Ask for on_conflict = return or skip, or leave one of them out';
     end if;
   end if;
-  ids := array(select nextval(pg_get_serial_sequence('howdah.task', 'id')) from generate_series(1, jsonb_array_length(put_many.rows)));
+  ids := array(select nextval(s.name) from generate_series(1, jsonb_array_length(put_many.rows)),
+                    -- Looked up once: for each row it would take as long as to write it.
+                    (select pg_get_serial_sequence('howdah.task', 'id')::regclass as name offset 0) s);
   loop
     -- In the order of the keys: two batches wait for each other in one order.
     with first as (
