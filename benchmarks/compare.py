@@ -18,6 +18,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,7 @@ def main() -> int:
         setting = describe() | {
             "rounds": asked.rounds,
             "jobs": jobs,
+            "date": date.today().isoformat(),
             "servers": {name: one.version for name, one in there.items()},
         }
     asked.out.parent.mkdir(exist_ok=True)

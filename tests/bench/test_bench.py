@@ -29,6 +29,15 @@ def test_a_workload_measures_something_and_leaves_nothing(
     said_of_all.setdefault(dsn.partition("?")[2], set()).update(figure["name"] for figure in figures)
 
 
+def test_a_soak_says_how_it_went(dsn: str, conn: psycopg.Connection, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["soak"], minutes=0.05, rate=200, concurrency=20, dsn=dsn, output="json", say=lambda text: None) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert len(said["samples"]) > 9
+    assert sum(sample["ended"] for sample in said["samples"]) > 100
+    assert all(isfinite(figure["median"]) for figure in said["figures"])
+    assert conn.execute("select count(*) from howdah.task").fetchone() == (0,)
+
+
 def test_each_bar_is_of_a_figure() -> None:
     for said in said_of_all.values():
         assert set(BARS) <= said
@@ -39,3 +48,5 @@ def test_what_cannot_be_measured_is_said(dsn: str) -> None:
         run(["drian"], dsn=dsn)
     with pytest.raises(InvalidOption, match="at least 100 tasks"):
         run(["drain"], tasks=5, dsn=dsn)
+    with pytest.raises(InvalidOption, match="at least 10 tasks a second"):
+        run(["soak"], rate=1, dsn=dsn)

@@ -115,7 +115,9 @@ def test_older_functions_are_said_and_then_replaced(empty: Database, conn: psyco
     fresh = snapshot(conn)
     conn.execute("update howdah.installed set version = '0.0.1', digest = 'earlier'")
     conn.execute("create or replace function howdah.now() returns timestamptz language sql as $$ select now() $$")
-    with pytest.raises(SchemaMismatch, match=rf"the tables are of howdah 0.0.1 \(schema {len(migrations())}\), this code is ") as caught:
+    with pytest.raises(
+        SchemaMismatch, match=rf"the tables are of howdah 0.0.1 \(schema {len(migrations())}\), this code is "
+    ) as caught:
         check(empty)
     assert caught.value.hint == "Run: howdah migrate"
     assert migrate(empty) == [script.name for script in replaced()]

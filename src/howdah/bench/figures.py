@@ -24,6 +24,7 @@ class Figure:
     name: str
     value: float
     unit: str
+    workload: str = ""
 
 
 Workload = Callable[[App, int, int], Awaitable[list[Figure]]]

@@ -8,6 +8,7 @@ import platform
 import statistics
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from howdah.bench import groups, loop, pipelines, plain, scale, schedules, steps
 from howdah.bench.bars import BARS
 from howdah.bench.figures import Figure, Workload
 from howdah.bench.running import forget
+from howdah.bench.soak import BATCH, soak
 from howdah.config import Config
 from howdah.errors import HowdahError, InvalidOption
 
@@ -39,6 +41,8 @@ WORKLOADS: dict[str, Workload] = {
     "pinned": scale.pinned,
     "million": scale.million,
 }
+SOAK = "soak"  # only when it is named: it takes minutes
+_ONCE = {"million"}  # in the first round alone
 
 
 def run(
@@ -48,20 +52,31 @@ def run(
     rounds: int = 3,
     concurrency: int = 500,
     dsn: str | None = None,
+    minutes: float = 10,
+    rate: int = 1_000,
     output: str = "table",
     say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
 ) -> int:
     """Measure the workloads of these names (all of them if none is named), `rounds` times each, in turn; print the medians.
 
     Both sides of a ratio are measured right after one another in every round, and the ratio is the median of the
-    rounds': the machine may drift. Raises InvalidOption for an unknown workload.
+    rounds': the machine may drift. The soak runs once, for so many minutes, with so many new tasks a second.
+    Raises InvalidOption for an unknown workload.
     """
     for name in names:
-        if name not in WORKLOADS:
-            raise InvalidOption(f"there is no workload {name!r}", hint=f"There are: {', '.join(WORKLOADS)}")
+        if name not in (*WORKLOADS, SOAK):
+            raise InvalidOption(f"there is no workload {name!r}", hint=f"There are: {', '.join((*WORKLOADS, SOAK))}")
     if tasks < 100 or rounds < 1:
         raise InvalidOption("bench needs at least 100 tasks and one round")
-    measured, server = _runner()(_measure(names or list(WORKLOADS), tasks, rounds, concurrency, dsn, say))
+    if minutes <= 0 or rate < BATCH:
+        raise InvalidOption(f"a soak needs some minutes, and a rate of at least {BATCH} tasks a second")
+    chosen = [name for name in names or WORKLOADS if name != SOAK]
+    measured, server = _runner()(_measure(chosen, tasks, rounds, concurrency, dsn, say))
+    samples: list[dict[str, float]] = []
+    if SOAK in names:
+        say(f"{SOAK}: {minutes:g} minutes")
+        figures, samples = _runner()(_soak(minutes * 60, rate, concurrency, dsn))
+        measured |= {figure.name: [figure] for figure in figures}
     rows = [_row(name, figures) for name, figures in measured.items()]
     setting = {
         "tasks": tasks,
@@ -73,7 +88,7 @@ def run(
     if output == "table":
         _print(rows, setting)
     else:
-        print(msgspec.json.encode({"setting": setting, "figures": rows}).decode())
+        print(msgspec.json.encode({"setting": setting, "figures": rows, "samples": samples}).decode())
     return 0
 
 
@@ -94,10 +109,12 @@ async def _measure(
             row = await (await conn.execute("show server_version")).fetchone()
         for number in range(1, rounds + 1):
             for name in names:
+                if number > 1 and name in _ONCE:
+                    continue
                 say(f"round {number} of {rounds}: {name}")
                 try:
                     for figure in await WORKLOADS[name](app, tasks, concurrency):
-                        measured.setdefault(figure.name, []).append(figure)
+                        measured.setdefault(figure.name, []).append(replace(figure, workload=name))
                     async with database.connection() as conn:
                         parked = await (await conn.execute(loop.sql("parked").encode())).fetchone()
                     if parked and parked["tasks"]:
@@ -107,10 +124,18 @@ async def _measure(
     return measured, f"PostgreSQL {row['server_version'] if row else '?'}"
 
 
+async def _soak(
+    seconds: float, rate: int, concurrency: int, dsn: str | None
+) -> tuple[list[Figure], list[dict[str, float]]]:
+    async with App(dsn or Config.read().dsn, config=False) as app:
+        return await soak(app, seconds, rate, concurrency)
+
+
 def _row(name: str, figures: list[Figure]) -> dict[str, Any]:
     values = [figure.value for figure in figures]
     median, bar = statistics.median(values), BARS.get(name)
     row: dict[str, Any] = {
+        "workload": figures[0].workload,
         "name": name,
         "median": median,
         "least": min(values),

@@ -31,14 +31,25 @@ def demo(
 
 
 def bench(
-    *workload: Annotated[str, Parameter(name="WORKLOAD", help="Which workloads [default: all]")],
+    *workload: Annotated[str, Parameter(name="WORKLOAD", help="Which workloads [default: all but the soak]")],
     tasks: Annotated[int, Parameter(help="How many tasks in each")] = 20_000,
     rounds: Annotated[int, Parameter(help="How many rounds; the median counts")] = 3,
     concurrency: Annotated[int, Parameter(name=["--concurrency", "-c"], help="The most tasks at once")] = 500,
+    minutes: Annotated[float, Parameter(help="How long the soak takes")] = 10,
+    rate: Annotated[int, Parameter(help="New tasks a second in the soak")] = 1_000,
     output: Annotated[Literal["table", "json"], Parameter(name=["--output", "-o"], help="How to print it")] = "table",
     where: Where = ANYWHERE,
 ) -> int:
     """Measure howdah beside a bare loop, on your own database."""
     from howdah.bench.main import run
 
-    return run(workload, tasks=tasks, rounds=rounds, concurrency=concurrency, output=output, dsn=where.dsn)
+    return run(
+        workload,
+        tasks=tasks,
+        rounds=rounds,
+        concurrency=concurrency,
+        minutes=minutes,
+        rate=rate,
+        output=output,
+        dsn=where.dsn,
+    )
