@@ -324,6 +324,7 @@ class App(Sources):
         lease: Duration | None = None,
         poll: Duration | None = None,
         listen: bool | None = None,
+        synchronous_commit: bool | None = None,
         grace: Duration | None = None,
         until_idle: bool = False,
         health: str | None = None,
@@ -337,6 +338,9 @@ class App(Sources):
         lease        how long the worker's tasks stay its own without a heartbeat; it renews every third of it; "30s"
         poll         how long it sleeps at most between two looks; "5s"
         listen       wake by LISTEN; without it only by polling
+        synchronous_commit  False: what the worker records may be undone by a crash of the server, so that some tasks run
+                     again. None is lost, because enqueueing is not affected. After any loss of its connection such a
+                     worker starts over
         grace        how long running tasks may go on when the worker is told to stop; then they are handed back; "30s"
         until_idle   end when nothing is due and nothing runs
         health       HOST:PORT to answer /livez, /readyz and /health on, by HTTP; ":8321" is on this machine only
@@ -352,6 +356,7 @@ class App(Sources):
             lease=config.lease if lease is None else lease,
             poll=config.poll if poll is None else poll,
             listen=config.listen if listen is None else listen,
+            synchronous_commit=config.synchronous_commit if synchronous_commit is None else synchronous_commit,
             grace=config.grace if grace is None else grace,
             until_idle=until_idle,
             health=health,

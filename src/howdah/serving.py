@@ -111,10 +111,10 @@ def check_poll(value: Duration) -> timedelta:
     return poll
 
 
-def check_listen(value: Any) -> bool:
+def check_flag(value: Any, name: str) -> bool:
     """Raises InvalidOption."""
     if not isinstance(value, bool):
-        raise InvalidOption(f"listen must be true or false, not {shown(value)}")
+        raise InvalidOption(f"{name} must be true or false, not {shown(value)}")
     return value
 
 
@@ -125,6 +125,7 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "process_slots": lambda value: check_count(value, "process_slots"),
     "lease": check_lease,
     "poll": check_poll,
-    "listen": check_listen,
+    "listen": lambda value: check_flag(value, "listen"),
+    "synchronous_commit": lambda value: check_flag(value, "synchronous_commit"),
     "grace": lambda value: duration(value, "grace"),
 }

@@ -1,4 +1,4 @@
-"""A worker as a real process: `python program.py DSN`. Its handler is short, and long enough to be killed in."""
+"""A worker as a real process: `python program.py DSN [synchronous_commit]`. Its handler is short, and long enough to be killed in."""
 
 import asyncio
 import logging
@@ -28,7 +28,8 @@ async def hold(ctx: Context, gate: str) -> int:
 
 async def main() -> None:
     print("started", flush=True)
-    await app.worker(lease="3s", poll="200ms", concurrency=50).run(signals=True)
+    waits = sys.argv[2:] != ["off"]
+    await app.worker(lease="3s", poll="200ms", concurrency=50, synchronous_commit=waits).run(signals=True)
     await app.close()
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
+import pytest
 
 import servers
 from howdah import App
@@ -20,10 +21,10 @@ TASKS = 20_000
 
 
 @contextlib.contextmanager
-def workers(dsn: str, count: int, log: Path) -> Iterator[list[subprocess.Popen[bytes]]]:
+def workers(dsn: str, count: int, log: Path, commit: str = "on") -> Iterator[list[subprocess.Popen[bytes]]]:
     with log.open("wb") as said:
         running = [
-            subprocess.Popen([sys.executable, str(PROGRAM), dsn], stdout=subprocess.DEVNULL, stderr=said)
+            subprocess.Popen([sys.executable, str(PROGRAM), dsn, commit], stdout=subprocess.DEVNULL, stderr=said)
             for _ in range(count)
         ]
         try:
@@ -46,12 +47,15 @@ def ask(dsn: str, question: str) -> tuple[object, ...]:
             continue
 
 
-def test_nothing_is_lost_and_nothing_is_done_twice(server: servers.Server, dsn: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("commit", ["on", "off"])
+def test_nothing_is_lost_and_nothing_is_done_twice(
+    server: servers.Server, dsn: str, tmp_path: Path, commit: str
+) -> None:
     app = App(dsn)
     kind = app.task(name="double", retry=5)(lambda n: n)
     tasks = kind.enqueue_many_sync([(n,) for n in range(TASKS)])
     ended = "select count(*) from howdah.archive"
-    with workers(dsn, 3, tmp_path / "log") as running:
+    with workers(dsn, 3, tmp_path / "log", commit) as running:
         until_sync(lambda: ask(dsn, ended)[0] > TASKS // 8, "the first tasks")  # pyright: ignore
 
         def holds_tasks() -> bool:

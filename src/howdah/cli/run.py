@@ -70,6 +70,13 @@ class How:
     listen: Annotated[
         bool | None, Parameter(negative="--no-listen", help="Wake up by LISTEN; else only by polling [default: yes]")
     ] = None
+    synchronous_commit: Annotated[
+        bool | None,
+        Parameter(
+            negative="--no-synchronous-commit",
+            help="Wait until what is recorded is on disk; else a crash of the server has some tasks run again [default: yes]",
+        ),
+    ] = None
     health: Annotated[
         str | None,
         Parameter(
@@ -100,6 +107,9 @@ class How:
             lease=_text(config.lease) if self.lease is None else self.lease,
             poll=_text(config.poll) if self.poll is None else self.poll,
             listen=config.listen if self.listen is None else self.listen,
+            synchronous_commit=config.synchronous_commit
+            if self.synchronous_commit is None
+            else self.synchronous_commit,
         )
 
     def worker(self, app: App) -> Worker:
@@ -111,6 +121,7 @@ class How:
             lease=self.lease,
             poll=self.poll,
             listen=self.listen,
+            synchronous_commit=self.synchronous_commit,
             grace=self.grace,
             until_idle=self.until_idle,
             health=None if self.health is None else str(self.address(int(os.environ.get(NUMBER, "1")))),
@@ -132,6 +143,7 @@ class How:
             said
             + ["--until-idle"] * self.until_idle
             + ["--no-listen"] * (self.listen is False)
+            + ["--no-synchronous-commit"] * (self.synchronous_commit is False)
             + ["--verbose"] * self.verbose
         )
 

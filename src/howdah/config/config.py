@@ -54,6 +54,7 @@ class Config:
     lease: timedelta = timedelta(seconds=30)
     poll: timedelta = timedelta(seconds=5)
     listen: bool = True
+    synchronous_commit: bool = True
     grace: timedelta = timedelta(seconds=30)
     defaults: Mapping[str, Any] = field(default_factory=dict[str, Any])
     kinds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])

@@ -13,6 +13,7 @@ from howdah.calls import Call
 from howdah.db.failures import passes
 from howdah.db.greeting import greet
 from howdah.db.pool import Database, run_on
+from howdah.errors import LeaseLost
 
 log = logging.getLogger("howdah.db")
 R = TypeVar("R")
@@ -23,9 +24,16 @@ class Line:
 
     calls = 0  # of all lines of this process, for those who count round trips
 
-    def __init__(self, database: Database, *, timeout: float) -> None:
+    def __init__(self, database: Database, *, timeout: float, lasting: bool = True) -> None:
+        """`lasting` False: commits are not waited for, so a crash of the server may undo the last of them.
+
+        A claim that is undone gives out its epoch again. Therefore such a line does not come back after a failure: it
+        raises LeaseLost, and who goes on does so under another id.
+        """
         self.database = database
         self.timeout = timeout
+        self.lasting = lasting
+        self._was_there = False
         self._conn: AsyncConnection[DictRow] | None = None
         self._turn = asyncio.Lock()
 
@@ -42,14 +50,18 @@ class Line:
                 raise
 
     async def _connect(self) -> AsyncConnection[DictRow]:
+        if self._was_there and not self.lasting:
+            raise LeaseLost("the connection was lost, and what was committed on it last may be undone")
         conn = await self.database.connect()
         try:
             if await greet(conn):
                 conn.prepare_threshold = 1
+                if not self.lasting:
+                    await conn.execute(b"set synchronous_commit = off")
         except BaseException:
             await conn.close()
             raise
-        self._conn = conn
+        self._conn, self._was_there = conn, True
         return conn
 
     async def _hang_up(self) -> None:

@@ -47,7 +47,9 @@ class Session:
         self._lease = Lease(settings.lease.total_seconds(), settings.margin)
         self._heartbeat = Heartbeat(database, self._lease, self._heard_on_thread)
         # A call that takes longer than a third of the lease is a connection that hangs.
-        self._pump_line = Line(database, timeout=max(settings.lease.total_seconds() / 3, 5))
+        self._pump_line = Line(
+            database, timeout=max(settings.lease.total_seconds() / 3, 5), lasting=settings.synchronous_commit
+        )
         self._chore_line = Line(database, timeout=60)
         self._lanes = Lanes(settings, house.registry)
         self._reporter = Reporter(self._chore_line, self._lease)

@@ -10,7 +10,7 @@ from datetime import timedelta
 import msgspec
 
 from howdah.durations import Duration, duration
-from howdah.serving import Queues, Weight, check_count, check_lease, check_listen, check_poll, check_queues
+from howdah.serving import Queues, Weight, check_count, check_flag, check_lease, check_poll, check_queues
 from howdah.worker.address import Address
 
 
@@ -24,6 +24,7 @@ class Settings:
     lease: timedelta
     poll: timedelta
     listen: bool
+    synchronous_commit: bool
     grace: timedelta
     until_idle: bool
     health: Address | None
@@ -38,6 +39,7 @@ class Settings:
         lease: Duration = "30s",
         poll: Duration = "5s",
         listen: bool = True,
+        synchronous_commit: bool = True,
         grace: Duration = "30s",
         until_idle: bool = False,
         health: str | None = None,
@@ -49,7 +51,8 @@ class Settings:
             processes=check_count(os.cpu_count() or 1 if processes is None else processes, "processes"),
             lease=check_lease(lease),
             poll=check_poll(poll),
-            listen=check_listen(listen),
+            listen=check_flag(listen, "listen"),
+            synchronous_commit=check_flag(synchronous_commit, "synchronous_commit"),
             grace=duration(grace, "grace"),
             until_idle=until_idle,
             health=None if health is None else Address.read(health),
