@@ -60,10 +60,15 @@ MUTANTS = [
     Mutant("known_task", " for no key update", "", stories.retry_meets_a_claim),
     Mutant("task_resume", "new.attempt := 0;", "", stories.parked_and_resumed),
     Mutant("0001_tables", "create unique index task_key", "create index task_key", stories.same_key_twice),
-    Mutant("0001_tables", "(status = 'running') = (worker is not null and claim_seq is not null)", "true",
+    Mutant("check_task", "return howdah.examine_task(task)", "return true", stories.tables_refuse_what_cannot_be),
+    Mutant("check_task", "and task.worker is null", "", stories.tables_refuse_what_cannot_be),
+    Mutant("check_task", "task.error, task.cancel_at", "task.cancel_at", stories.tables_refuse_what_cannot_be),
+    Mutant("check_task", "task.error, task.cancel_at", "task.error", stories.tables_refuse_what_cannot_be),
+    Mutant("examine_task", "(task.status = 'running') is distinct from (task.worker is not null and task.claim_seq is not null)", "false",
            stories.tables_refuse_what_cannot_be),
-    Mutant("0001_tables", "(status = 'failed') = (error is not null)", "true", stories.tables_refuse_what_cannot_be),
-    Mutant("0001_tables", "cancel_at is null or status = 'running'", "true", stories.tables_refuse_what_cannot_be),
+    Mutant("examine_task", "(task.status = 'failed') is distinct from (task.error is not null)", "false",
+           stories.tables_refuse_what_cannot_be),
+    Mutant("examine_task", "task.cancel_at is not null and task.status <> 'running'", "false", stories.tables_refuse_what_cannot_be),
 
     # A task sleeps only if nothing came since it looked, and whoever has something for it finds it awake or wakes it.
     Mutant("settle_moved", "t.inbox_seq <> a.inbox_seq", "false", inboxes.message_that_came_since_the_inbox_was_read),

@@ -533,7 +533,7 @@ def test_what_was_not_granted_is_refused(connect: Callable[..., psycopg.Connecti
 CALLS = {
     "now": "select howdah.now()",
     "check_task": "insert into howdah.task (id, kind, queue, priority, run_at, payload)"
-    " overriding system value values (99, 'job', 'default', 0, howdah.now(), '{}')",
+    " overriding system value values (99, 'job', 'default', 0, howdah.now(), '{}') returning id",
     "examine_task": "select howdah.examine_task(null)",
     "enqueue": """select howdah.enqueue('job', '{"a": 1}', key => 'attack', on_conflict => 'replace', delay => '1 hour')""",
     "put": "select howdah.put('job', '{}', 'default', 3, null, null, 'attack', 'return')",
