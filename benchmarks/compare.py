@@ -35,7 +35,7 @@ JOBS: dict[str, dict[str, Any]] = {
     "one by one": {"verb": "one", "tasks": 2_000},
     "many": {"verb": "many", "tasks": 20_000},
     "50 ms at 100": {"verb": "io", "tasks": 2_000, "concurrency": 100},
-    "50 ms at 1,000": {"verb": "io", "tasks": 20_000, "concurrency": 1_000},
+    "50 ms at 1000": {"verb": "io", "tasks": 20_000, "concurrency": 1_000},
     "chain": {"verb": "chain", "tasks": 10_000, "concurrency": 100},
     "latency": {"verb": "latency", "tasks": 200, "concurrency": 10},
 }
@@ -62,10 +62,11 @@ def contenders() -> list[Contender]:
     """All there are, read without running them: their libraries are not installed here."""
     found: list[Contender] = []
     for program in sorted(PEERS.glob("[a-z]*.py")):
-        body = next(node for node in ast.parse(program.read_text()).body if isinstance(node, ast.ClassDef)).body
+        classes = [node for node in ast.parse(program.read_text()).body if isinstance(node, ast.ClassDef)]
+        contender = next(node for node in classes if [ast.unparse(base) for base in node.bases] == ["Contender"])
         said = {
             node.targets[0].id: ast.literal_eval(node.value)
-            for node in body
+            for node in contender.body
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
         }
         needs = said.get("needs", "postgresql")
@@ -134,13 +135,14 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args()
     known = contenders()
-    if wrong := set(asked.names) - {one.name for one in known}:
+    asked.names = [name.lower() for name in asked.names]
+    if wrong := set(asked.names) - {one.name.lower() for one in known}:
         parser.error(
             f"there is no contender {', '.join(sorted(wrong))}; there are: {', '.join(one.name for one in known)}"
         )
     if wrong := set(asked.jobs.split(",")) - set(JOBS):
         parser.error(f"there is no job {', '.join(sorted(wrong))}; there are: {', '.join(JOBS)}")
-    chosen = [one for one in known if not asked.names or one.name in asked.names]
+    chosen = [one for one in known if not asked.names or one.name.lower() in asked.names]
     jobs = {label: dict(JOBS[label]) for label in asked.jobs.split(",")}
     if asked.small:
         for job in jobs.values():

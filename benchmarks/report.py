@@ -20,7 +20,7 @@ COLUMNS = {  # of the table side by side: job, figure, heading
     "one": ("one by one", "rate", "enqueue one by one /s"),
     "many": ("many", "rate", "enqueue many /s"),
     "io": ("50 ms at 100", "rate", "50 ms × 100 at once /s"),
-    "io1000": ("50 ms at 1,000", "rate", "50 ms × 1,000 at once /s"),
+    "io1000": ("50 ms at 1000", "rate", "50 ms × 1,000 at once /s"),
     "chain": ("chain", "rate", "steps of a chain /s"),
     "p50": ("latency", "p50_ms", "pick-up p50 ms"),
     "p99": ("latency", "p99_ms", "p99 ms"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from typing import Any
 from uuid import uuid4
@@ -37,19 +38,20 @@ async def fill(conn: AsyncConnection[Any], tasks: int) -> None:
             await stream.write('noop\tdefault\t0\tnow\t{"n": 1}\n' * min(2000, tasks - start))
 
 
-async def drain(database: Database, *, room: int) -> int:
-    """Run the bare table empty. Returns the number of round trips."""
+async def _nothing(n: int) -> None:
+    return None
+
+
+async def drain(database: Database, *, room: int, handler: Callable[[int], Awaitable[None]] = _nothing) -> int:
+    """Run the bare table empty, with this handler of one argument n. Returns the number of round trips."""
     statement = sql("pump").encode()
     worker = uuid4()
     ended: list[int] = []
     bell = asyncio.Event()
     running: set[asyncio.Task[None]] = set()
 
-    async def handler(n: int) -> None:
-        return None
-
     async def attempt(task_id: int, payload: dict[str, Any]) -> None:
-        await handler(**payload)
+        await handler(payload["n"])
         ended.append(task_id)
         bell.set()
 
