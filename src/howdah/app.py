@@ -338,9 +338,10 @@ class App(Sources):
         lease        how long the worker's tasks stay its own without a heartbeat; it renews every third of it; "30s"
         poll         how long it sleeps at most between two looks; "5s"
         listen       wake by LISTEN; without it only by polling
-        synchronous_commit  False: what the worker records may be undone by a crash of the server, so that some tasks run
-                     again. None is lost, because enqueueing is not affected. After any loss of its connection such a
-                     worker starts over
+        synchronous_commit  False: what the worker recorded in the last half second may be undone by a crash of the server.
+                     These tasks run again, and may do so while this worker, which has not noticed yet, still runs them.
+                     None is lost, because enqueueing is not affected. After a loss of its connection such a worker
+                     starts over
         grace        how long running tasks may go on when the worker is told to stop; then they are handed back; "30s"
         until_idle   end when nothing is due and nothing runs
         health       HOST:PORT to answer /livez, /readyz and /health on, by HTTP; ":8321" is on this machine only

@@ -56,6 +56,7 @@ class Explained:
     def __init__(self, conn: psycopg.Connection, kinds: tuple[str, ...] = ("job",)) -> None:
         self.worker = Worker(conn, kinds)
         self.plans: list[dict[str, Any]] = []
+        self.compiled: list[str] = []
         conn.execute("load 'auto_explain'")
         for setting, value in {
             "log_min_duration": "0",
@@ -71,7 +72,10 @@ class Explained:
     def _keep(self, notice: psycopg.errors.Diagnostic) -> None:
         text = notice.message_primary or ""
         if "{" in text:
-            self.plans.append(json.loads(text[text.index("{") :])["Plan"])
+            said = json.loads(text[text.index("{") :])
+            self.plans.append(said["Plan"])
+            if "JIT" in said:
+                self.compiled.append(said["Query Text"])
 
     def __call__(self, act: Any, *arguments: Any, **options: Any) -> tuple[Any, Ran]:
         """What a call answers, and how it ran."""
@@ -79,6 +83,7 @@ class Explained:
         self.worker.conn.execute("set client_min_messages = log")
         answer = act(*arguments, **options)
         self.worker.conn.execute("set client_min_messages = warning")
+        assert self.compiled == []  # that takes 30 ms, each time
         nodes = [node for plan in self.plans for node in _nodes(plan)]
         assert nodes, "auto_explain said nothing"
         scans = [_scan(node) for node in nodes if "Scan" in node["Node Type"] and _of_task(node)]
@@ -439,3 +444,15 @@ def test_the_plans_of_tasks_with_groups_hold_from_an_empty_table_to_many(explain
     claimed, ran = explained.claim()
     assert claimed == []
     assert ran.touched <= 20
+
+
+def test_a_function_that_switches_steps_off_compiles_nothing(conn: psycopg.Connection) -> None:
+    """Before PostgreSQL 18 a plan that needs such a step is taken for so dear that it is compiled, at 30 ms each time."""
+    query = (
+        "select proname, proconfig from pg_proc where pronamespace = 'howdah'::regnamespace and proconfig is not null"
+    )
+    settings = dict(conn.execute(query).fetchall())
+    assert "settle_done" in settings
+    for name, configured in settings.items():
+        if any(setting.startswith("enable_") for setting in configured):
+            assert "jit=off" in configured, name

@@ -1,6 +1,6 @@
 create or replace function howdah.check_open(queue text) returns void
 language plpgsql
-set enable_seqscan = off
+set jit = off set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare

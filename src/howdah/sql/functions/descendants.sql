@@ -1,6 +1,6 @@
 create or replace function howdah.descendants(ids bigint[]) returns bigint[]
 language sql stable
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
   with recursive family as (
     select t.id from howdah.task t where t.parent = any (descendants.ids)

@@ -1,7 +1,7 @@
 -- The longest pattern is the most specific.
 create or replace function howdah.rule_for(name text) returns howdah."group"
 language plpgsql stable
-set enable_seqscan = off
+set jit = off set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare

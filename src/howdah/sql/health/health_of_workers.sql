@@ -1,7 +1,7 @@
 create or replace function howdah.health_of_workers(clock timestamptz)
 returns table (scope text, name text, colour text, code text, reason text, advice text, figures jsonb)
 language plpgsql stable
-set enable_seqscan = off
+set jit = off set enable_seqscan = off
 as $$
 #variable_conflict use_column
 begin

@@ -15,7 +15,7 @@ create or replace function howdah.deliver(
 )
 language plpgsql
 -- The hash joins are among the CTEs; a task is reached by `any (array)`, which only a loop over its key can do.
-set enable_seqscan = off set enable_mergejoin = off
+set jit = off set enable_seqscan = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 declare

@@ -1,7 +1,7 @@
 -- What a task leaves unread when it ends, it will never read. That is said, not hidden.
 create or replace function howdah.empty_inboxes(ids bigint[]) returns void
 language sql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
   with unread as (
     delete from howdah.message m where m.task_id = any (empty_inboxes.ids) returning m.task_id, m.type

@@ -2,7 +2,7 @@
 -- ended in one transaction, in any order.
 create or replace function howdah.end_late(id bigint, epoch bigint) returns text
 language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 declare

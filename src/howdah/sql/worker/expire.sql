@@ -2,7 +2,7 @@
 -- The index task_deadline has only tasks with a deadline to keep: without any, this costs nothing.
 create or replace function howdah.expire(at_most int default 1000) returns table (dropped int, parked int, next_in double precision)
 language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 declare

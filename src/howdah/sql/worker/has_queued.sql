@@ -1,7 +1,7 @@
 -- Due or not: one probe of the index, however many are scheduled for later.
 create or replace function howdah.has_queued(queue text) returns boolean
 language plpgsql
-set enable_seqscan = off
+set jit = off set enable_seqscan = off
 as $$
 #variable_conflict use_column
 begin

@@ -4,7 +4,7 @@
 create or replace function howdah.heartbeat(worker uuid, held_ids bigint[], held_epochs bigint[], settled bigint)
 returns table (alive boolean, stop boolean, cancelled bigint[], freed bigint[])
 language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 begin

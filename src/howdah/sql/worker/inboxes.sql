@@ -1,7 +1,7 @@
 -- For tasks this worker owns: their rows are locked or running, so inbox_seq counts what is visible, and no more.
 create or replace function howdah.inboxes(ids bigint[], after bigint default 0, at_most int default 500) returns text
 language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 begin

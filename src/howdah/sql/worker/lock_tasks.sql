@@ -1,6 +1,6 @@
 create or replace function howdah.lock_tasks(ids bigint[]) returns void
 language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 begin
   perform from howdah.task t where t.id = any (lock_tasks.ids) order by t.id for no key update;

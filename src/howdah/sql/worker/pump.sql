@@ -17,6 +17,8 @@ create or replace function howdah.pump(
 ) returns table (settled bigint[], kept bigint[], claimed text, inboxes text, cursors jsonb, next_due double precision, gated boolean, crowded boolean, more boolean)
 language plpgsql
 set plan_cache_mode = force_generic_plan set enable_seqscan = off
+-- Before PostgreSQL 18 a plan with a step that is off, and needed all the same, is so dear that it is compiled: each time anew.
+set jit = off
 -- A row that somebody holds in an open transaction must not stall all the others: the worker settles them one by one then.
 set lock_timeout = '500ms'
 as $$
@@ -29,9 +31,10 @@ declare
   got    json[] := '{}';
   full_lanes text[] := '{}';
   rest   record;
-  gate   record;
+  gate   howdah.queue;
   places int;
   counted text[];
+  set_up  record;
   looks  boolean := pump.look;
   readers bigint[] := '{}';
 begin
@@ -74,9 +77,15 @@ begin
   -- Two rounds: each lane its share, then what is left of the room to whoever has more work and is below its own limit.
   if looks and pump.room > cardinality(got) then
     cursors := '{}';
-    counted := howdah.lock_limits(pump.lanes);
+    -- Most fleets have neither: then nobody asks again for each lane.
+    select exists (select from howdah.queue q) as queues, exists (select from howdah.queue q where q.max_running is not null) as limits,
+           exists (select from howdah.kind k where k.disabled_at is not null) as disabled
+      into set_up;
+    if set_up.limits then
+      counted := howdah.lock_limits(pump.lanes);
+    end if;
     for lane in
-      select x.name, x.queue, howdah.enabled(x.kinds) as kinds, x.cursors, r.round,
+      select x.name, x.queue, case when set_up.disabled then howdah.enabled(x.kinds) else x.kinds end as kinds, x.cursors, r.round,
              case r.round when 1 then x.share else x."limit" - x.share end as share
         from jsonb_to_recordset(pump.lanes) x (name text, queue text, kinds text[], share int, "limit" int, cursors jsonb)
         cross join (values (1), (2)) r (round)
@@ -84,8 +93,11 @@ begin
     loop
       exit when cardinality(got) >= pump.room;
       continue when lane.share <= 0 or lane.kinds = '{}' or lane.round = 2 and not lane.name = any (full_lanes);
-      select q.paused, q.max_running, q.fair, q.ageing into gate from howdah.queue q where q.name = lane.queue;
-      continue when gate.paused;
+      gate := null;
+      if set_up.queues then
+        select * into gate from howdah.queue q where q.name = lane.queue;
+        continue when gate.paused;
+      end if;
       places := lane.share;
       if gate.max_running is not null then
         places := case when lane.queue = any (counted) then least(places, gate.max_running - howdah.running_in(lane.queue)) else 0 end;

@@ -1,7 +1,7 @@
 -- A row that somebody holds locked is passed over: the next word of that task comes soon, and the others do not wait.
 create or replace function howdah.report(worker uuid, ids bigint[], epochs bigint[], progress jsonb[]) returns void
 language sql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
   with mine as materialized (
     select t.id, r.progress

@@ -6,7 +6,7 @@
 create or replace function howdah.settle_done(worker uuid, ids bigint[], epochs bigint[], results jsonb, gone boolean)
 returns bigint[]
 language plpgsql
-set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off
+set jit = off set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off
 set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column

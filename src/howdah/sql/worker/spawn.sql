@@ -1,7 +1,7 @@
 create or replace function howdah.spawn(families jsonb) returns void
 language plpgsql
 -- The hash joins are among the CTEs: as loops they would be quadratic in the family.
-set enable_seqscan = off set enable_mergejoin = off
+set jit = off set enable_seqscan = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 declare

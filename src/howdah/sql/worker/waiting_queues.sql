@@ -1,7 +1,7 @@
 -- A loose index scan: one probe per queue, however long the queues are.
 create or replace function howdah.waiting_queues() returns setof text
 language sql stable
-set enable_seqscan = off
+set jit = off set enable_seqscan = off
 as $$
   with recursive names as (
     (select queue from howdah.task where status = 'queued' and groups is null order by queue limit 1)

@@ -1,6 +1,6 @@
 create or replace function howdah.wake_suspended(at_most int default 1000) returns table (woken int, next_in double precision)
 language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 declare
