@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import uvloop
 from _common import Contender, io, main, noop
 
 from howdah.bench import loop
@@ -56,4 +57,5 @@ class Bare(Contender):
 
 
 if __name__ == "__main__":
+    uvloop.install()
     main(Bare)

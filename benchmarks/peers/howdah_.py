@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+import uvloop
 from _common import Contender, io, main, mark, noop, recorder
 
 from howdah import App
@@ -14,7 +15,7 @@ from howdah.migrate import migrate
 
 class Howdah(Contender):
     name = "howdah"
-    settings = "as it comes; chains are state machines"
+    settings = "as `howdah worker` runs it; chains are state machines"
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
@@ -72,4 +73,5 @@ class Howdah(Contender):
 
 
 if __name__ == "__main__":
+    uvloop.install()  # as `howdah worker` does
     main(Howdah)
