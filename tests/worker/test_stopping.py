@@ -315,3 +315,11 @@ def _alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+async def test_a_process_that_does_not_find_the_handler_says_so(app: App) -> None:
+    lost = app.task(name="lost", executor="process", retry=Retry(0))(cpu_tasks.undecorated)
+    async with app.worker(processes=1):
+        task = await lost.enqueue(1)
+        with pytest.raises(TaskFailed, match=r"cpu_tasks\.undecorated is not the task 'lost' in a child process"):
+            await task.result("30s")

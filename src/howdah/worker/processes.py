@@ -49,9 +49,10 @@ class _Request(msgspec.Struct):
 
 
 class _Reply(msgspec.Struct):
-    """How the attempts ended; or that they began, or the progress of one of them."""
+    """How the attempts ended; or that they began, the progress of one of them, or why they cannot begin."""
 
     transitions: list[Transition] | None = None
+    broken: str | None = None
     began: bool = False
     progress: Progress | None = None
     number: int = 0
@@ -82,6 +83,8 @@ class _Slot:
                 began()
             elif reply.progress is not None:
                 progress(reply.number, reply.progress)
+            elif reply.broken is not None:
+                raise ending.ProcessDied(f"the process of the handler could not begin: {reply.broken}")
             elif reply.transitions is not None:
                 return reply.transitions
 
@@ -198,7 +201,12 @@ def _child(pipe: Connection) -> None:
             request = msgspec.json.decode(pipe.recv_bytes(), type=_Request)
         except (EOFError, OSError):
             return
-        transitions = asyncio.run(_attempt(request, pipe))
+        try:
+            handler = _find(request)
+        except Exception as error:  # The code is not what the worker's is: it says so better than an exit code.
+            pipe.send_bytes(msgspec.json.encode(_Reply(broken=f"{type(error).__name__}: {error}")))
+            continue
+        transitions = asyncio.run(_attempt(handler, request, pipe))
         pipe.send_bytes(msgspec.json.encode(_Reply(transitions)))
 
 
@@ -210,9 +218,7 @@ def _follow_parent() -> None:
         os._exit(1)
 
 
-async def _attempt(request: _Request, pipe: Connection) -> list[Transition]:
-    kind = _find(request)
-
+async def _attempt(kind: Handler, request: _Request, pipe: Connection) -> list[Transition]:
     async def call(function: Any, arguments: dict[str, Any]) -> Any:
         return function(**arguments)
 
