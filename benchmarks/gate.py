@@ -11,10 +11,10 @@ import subprocess
 import sys
 
 FLOORS = {
-    "drain ÷ bare loop": 0.4,  # usual: 0.65
-    "enqueue ÷ INSERT": 0.5,  # 0.75
-    "enqueue many ÷ COPY": 0.25,  # 0.45
-    "steps ÷ drain": 0.35,  # 0.65
+    "drain ÷ bare loop": 0.3,  # usual: 0.7
+    "enqueue ÷ INSERT": 0.4,  # 0.75
+    "enqueue many ÷ COPY": 0.2,  # 0.4
+    "steps ÷ drain": 0.3,  # 0.6
 }
 CEILINGS = {"round trips a task": 0.05}
 TRIES = 3
