@@ -226,3 +226,37 @@ async def test_a_worker_takes_no_more_process_tasks_than_it_has_processes(app: A
         await until(lambda: len(list(tmp_path.iterdir())) == 2, "both processes")
         assert await (await quick.enqueue()).result("20s") == 1
         assert len(await app.tasks(status=["running"])) == 2
+
+
+async def test_a_lane_of_processes_goes_on_with_what_waited_for_a_place(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody tells us of it, and no timer: what ends makes the room."""
+    monkeypatch.setattr("howdah.worker.lanes._FRESH_EVERY", 3600)
+    monkeypatch.setattr("howdah.worker.lanes._FRESH_AT_LEAST", 3600)
+    cpu_tasks.serve(app)
+    tasks = [await app.enqueue("square", n=n) for n in range(4)]
+    async with app.worker(processes=1, poll="1h", listen=False):
+        assert [await task.result("60s") for task in tasks] == [0, 1, 4, 9]
+
+
+async def test_a_queue_with_a_limit_goes_on_with_what_waited_for_a_place(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("howdah.worker.lanes._FRESH_EVERY", 3600)
+    monkeypatch.setattr("howdah.worker.lanes._FRESH_AT_LEAST", 3600)
+
+    @app.task(queue="narrow")
+    async def work(n: int) -> int:
+        await asyncio.sleep(0.02)
+        return n
+
+    tasks = await work.enqueue_many([(n,) for n in range(5)])
+    async with app.worker(queues={"narrow": 1}, poll="1h", listen=False):
+        assert [await task.result("60s") for task in tasks] == [0, 1, 2, 3, 4]
+
+
+def test_one_slow_look_does_not_keep_us_from_the_next_for_minutes(app: App) -> None:
+    lanes = Lanes(Settings.checked(), app.registry)
+    lanes.looked({}, fresh=True, seconds=60)
+    assert 0 < lanes.until_fresh() <= 5

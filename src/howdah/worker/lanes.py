@@ -14,9 +14,11 @@ from howdah.serving import Weight
 from howdah.worker.settings import Settings
 
 # How often at least the claim looks from the start again, for what appeared behind its cursors. When such a look is
-# slow (dead entries that a long transaction keeps alive), it may take a twentieth of the time.
+# slow (dead entries that a long transaction keeps alive), it may take a twentieth of the time; but one slow look must not
+# keep us from the next for minutes.
 _FRESH_EVERY = 0.25
 _FRESH_SHARE = 20
+_FRESH_AT_LEAST = 5
 
 
 class Lanes:
@@ -48,6 +50,11 @@ class Lanes:
         self._limits[queue] = Weight()
         self._eager = None
         return True
+
+    @property
+    def narrow(self) -> bool:
+        """Whether a lane may be full while the worker is not: then each end makes room for what nobody will tell us of."""
+        return self.use_processes or any(isinstance(limit, int) for limit in self._limits.values())
 
     def serves(self, queue: str) -> bool:
         return self.serves_all or queue in self._limits
@@ -117,7 +124,7 @@ class Lanes:
         for lane, reached in (cursors or {}).items():
             self._cursors[lane] = self._cursors.get(lane, {}) | reached
         if fresh:
-            self._fresh_at = time.monotonic() + max(_FRESH_EVERY, _FRESH_SHARE * seconds)
+            self._fresh_at = time.monotonic() + min(max(_FRESH_EVERY, _FRESH_SHARE * seconds), _FRESH_AT_LEAST)
 
 
 def _turns(cursors: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

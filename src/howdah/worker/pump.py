@@ -154,6 +154,7 @@ class Pump(Service):
         # what we put back ourselves is due.
         back = any(ended.transition.to == "queued" and not ended.transition.at_once for ended in batch)
         told = eager and self._asleep and batch and not back and not self._gated and time.monotonic() < self._look_at
+        told = told and not self._lanes.narrow
         look = room > 0 and not told
         fresh = look and self._lanes.may_look_fresh()
         asked_at = time.monotonic()
