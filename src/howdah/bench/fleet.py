@@ -7,8 +7,7 @@ import os
 import sys
 
 from howdah.app import App
-from howdah.bench import loop
-from howdah.bench.running import QUEUE
+from howdah.bench.running import QUEUE, recorded_rate
 
 app = App(os.environ.get("HOWDAH_BENCH_DSN"), config=False)
 
@@ -35,11 +34,7 @@ async def rate(bench: App, workers: int, concurrency: int) -> float:
     fleet = [await asyncio.create_subprocess_exec(*command, env=environment) for _ in range(workers)]
     for worker in fleet:
         await worker.wait()
-    database = await bench.database()
-    async with database.connection() as conn:
-        row = await (await conn.execute(loop.sql("recorded").encode())).fetchone()
-    assert row is not None
-    return row["ended"] / row["seconds"]
+    return await recorded_rate(bench)
 
 
 async def main(concurrency: int) -> None:

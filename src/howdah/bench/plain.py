@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 from howdah.app import App
 from howdah.bench import fleet, loop
 from howdah.bench.figures import Figure, Meter, most_memory
-from howdah.bench.running import QUEUE, fill, forget, noop, run_empty
+from howdah.bench.running import QUEUE, fill, forget, noop, recorded_rate, run_empty
 
 _TRANSACTION = 10  # tasks written in each transaction of the caller's
 WAIT = 0.05  # seconds of the I/O task
@@ -32,10 +32,11 @@ async def drain(app: App, tasks: int, concurrency: int) -> list[Figure]:
     await fill(noop(app), tasks)
     async with Meter(database) as ours:
         await run_empty(app, concurrency)
+    rate = await recorded_rate(app)
     return [
-        Figure("drain", tasks / ours.seconds, "tasks/s"),
+        Figure("drain", rate, "tasks/s"),
         Figure("drain, bare loop", tasks / bare.seconds, "tasks/s"),
-        Figure("drain ÷ bare loop", bare.seconds / ours.seconds, "ratio"),
+        Figure("drain ÷ bare loop", rate * bare.seconds / tasks, "ratio"),
         *ours.costs(tasks),
         *[Figure(f"{cost.name}, bare loop", cost.value, cost.unit) for cost in bare.costs(tasks)[1:]],
         Figure("memory of the worker", most_memory(), "MB"),

@@ -40,6 +40,15 @@ async def run_empty(app: App, concurrency: int) -> float:
     return time.perf_counter() - begin
 
 
+async def recorded_rate(app: App) -> float:
+    """Tasks a second from the first claim to the last end, as the archive has them: without the start of the worker."""
+    database = await app.database()
+    async with database.connection() as conn:
+        row = await (await conn.execute(loop.sql("recorded").encode())).fetchone()
+    assert row is not None
+    return row["ended"] / row["seconds"]
+
+
 async def drain_rate(app: App, tasks: int, concurrency: int) -> float:
     """Empty function tasks a second, in one worker: what the others are compared with."""
     await fill(noop(app), tasks)
