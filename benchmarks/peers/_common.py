@@ -105,6 +105,25 @@ async def mark(n: int) -> None:
     recorder.end()
 
 
+# ── the same for libraries whose handlers are not async ──
+
+
+def noop_sync(n: int) -> None:
+    recorder.begin()
+    recorder.end()
+
+
+def io_sync(n: int) -> None:
+    recorder.begin()
+    time.sleep(IO_SECONDS)
+    recorder.end()
+
+
+def mark_sync(n: int) -> None:
+    recorder.mark()
+    recorder.end()
+
+
 class Contender:
     """One library at work. A subclass says how it does each of these, as its own documentation advises for speed.
 
@@ -140,6 +159,14 @@ class Contender:
 
     async def settle(self) -> None:
         """Once there is a backlog: ANALYZE, as autovacuum would within a minute, for plans that fit it. Not measured."""
+
+    async def link(self, n: int) -> None:
+        """The handler of a chain, where it needs no more than to enqueue the next one."""
+        recorder.begin()
+        if n:
+            await self.enqueue("link", n - 1)
+        else:
+            recorder.end()
 
     async def start(self, concurrency: int) -> None:
         """Start one worker in this process that runs so many tasks at once. Return as soon as it is started."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from _common import Contender, io, main, mark, noop, recorder
+from _common import Contender, io, main, mark, noop
 from absurd_sdk import AsyncAbsurd
 from absurdctl import BUNDLED_SCHEMA_SQL
 from psycopg import AsyncConnection
@@ -29,13 +29,6 @@ class Absurd(Contender):
 
         for app in (self.client, self.worker):
             app.register_task(name)(handler)
-
-    async def link(self, n: int) -> None:
-        recorder.begin()
-        if n:
-            await self.enqueue("link", n - 1)
-        else:
-            recorder.end()
 
     async def prepare(self) -> None:
         async with await AsyncConnection.connect(self.url, autocommit=True) as connection:

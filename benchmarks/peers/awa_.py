@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from _common import Contender, io, main, mark, noop, recorder
+from _common import Contender, io, main, mark, noop
 from awa import AsyncClient, Job
 
 QUEUE = "bench"
@@ -28,13 +28,6 @@ class Awa(Contender):
             @self.client.task(Task, kind=function.__name__, queue=QUEUE)
             async def handler(job: Job[Task], function=function) -> None:
                 await function(job.args.n)
-
-    async def link(self, n: int) -> None:
-        recorder.begin()
-        if n:
-            await self.enqueue("link", n - 1)
-        else:
-            recorder.end()
 
     async def prepare(self) -> None:
         await self.client.migrate()

@@ -4,27 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 
-from _common import IO_SECONDS, Contender, main, recorder
+from _common import Contender, io_sync, main, mark_sync, noop_sync, recorder
 from celery import Celery
 from celery.worker import state
-
-
-def noop(n: int) -> None:
-    recorder.begin()
-    recorder.end()
-
-
-def io(n: int) -> None:
-    recorder.begin()
-    time.sleep(IO_SECONDS)
-    recorder.end()
-
-
-def mark(n: int) -> None:
-    recorder.mark()
-    recorder.end()
 
 
 class CeleryThreads(Contender):
@@ -52,7 +35,7 @@ class CeleryThreads(Contender):
             else:
                 recorder.end()
 
-        handlers = {"noop": noop, "io": io, "mark": mark, "link": link}
+        handlers = {"noop": noop_sync, "io": io_sync, "mark": mark_sync, "link": link}
         self.tasks = {kind: self.app.task(run, name=kind) for kind, run in handlers.items()}
 
     async def close(self) -> None:

@@ -2,28 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import dramatiq
-from _common import IO_SECONDS, Contender, main, recorder
+from _common import Contender, io_sync, main, mark_sync, noop_sync, recorder
 from dramatiq.brokers.redis import RedisBroker
 from redis import Redis
-
-
-def noop(n: int) -> None:
-    recorder.begin()
-    recorder.end()
-
-
-def io(n: int) -> None:
-    recorder.begin()
-    time.sleep(IO_SECONDS)
-    recorder.end()
-
-
-def mark(n: int) -> None:
-    recorder.mark()
-    recorder.end()
 
 
 class Dramatiq(Contender):
@@ -43,7 +25,7 @@ class Dramatiq(Contender):
             else:
                 recorder.end()
 
-        handlers = {"noop": noop, "io": io, "mark": mark, "link": link}
+        handlers = {"noop": noop_sync, "io": io_sync, "mark": mark_sync, "link": link}
         self.actors = {kind: dramatiq.actor(run, actor_name=kind) for kind, run in handlers.items()}
 
     async def close(self) -> None:

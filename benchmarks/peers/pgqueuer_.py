@@ -6,7 +6,7 @@ import asyncio
 
 import asyncpg
 import uvloop
-from _common import Contender, io, main, mark, noop, recorder
+from _common import Contender, io, main, mark, noop
 from pgqueuer import AsyncpgDriver, AsyncpgPoolDriver, Job, PgQueuer, Queries
 
 
@@ -14,13 +14,6 @@ class Pgqueuer(Contender):
     name = "PgQueuer"
     package = "pgqueuer[asyncpg]>=1.6,<2"
     settings = "asyncpg on uvloop, batches of half the concurrency, pgq autovac, array insert"
-
-    async def link(self, n: int) -> None:
-        recorder.begin()
-        if n:
-            await self.enqueue("link", n - 1)
-        else:
-            recorder.end()
 
     async def prepare(self) -> None:
         connection = await asyncpg.connect(self.url)

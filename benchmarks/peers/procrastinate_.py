@@ -6,7 +6,7 @@ import asyncio
 import logging
 from contextlib import suppress
 
-from _common import Contender, io, main, mark, noop, recorder
+from _common import Contender, io, main, mark, noop
 from procrastinate import App, PsycopgConnector
 from psycopg import AsyncConnection
 
@@ -27,13 +27,6 @@ class Procrastinate(Contender):
         self.app = App(connector=PsycopgConnector(conninfo=url, min_size=10, max_size=10, configure=autocommit))
         self.kinds = {f.__name__: self.app.task(name=f.__name__)(f) for f in (noop, io, mark, self.link)}
         self.worker: asyncio.Task[None] | None = None
-
-    async def link(self, n: int) -> None:
-        recorder.begin()
-        if n:
-            await self.enqueue("link", n - 1)
-        else:
-            recorder.end()
 
     async def prepare(self) -> None:
         async with self.app.open_async():

@@ -69,15 +69,15 @@ class Meter(AbstractAsyncContextManager["Meter"]):
         assert row is not None
         return row
 
-    def costs(self, tasks: int, what: str = "task") -> list[Figure]:
+    def costs(self, tasks: int) -> list[Figure]:
         """What each task cost."""
         found = [
-            Figure(f"round trips a {what}", self.trips / tasks, "trips"),
-            Figure(f"client CPU a {what}", self.client / tasks * 1e6, "µs"),
+            Figure("round trips a task", self.trips / tasks, "trips"),
+            Figure("client CPU a task", self.client / tasks * 1e6, "µs"),
         ]
         if self.server is not None:
-            found.append(Figure(f"server CPU a {what}", self.server / tasks * 1e6, "µs"))
-        return [*found, Figure(f"WAL a {what}", self.wal / tasks, "bytes")]
+            found.append(Figure("server CPU a task", self.server / tasks * 1e6, "µs"))
+        return [*found, Figure("WAL a task", self.wal / tasks, "bytes")]
 
 
 def client_cpu() -> float:

@@ -133,7 +133,7 @@ async def _soak(
 
 def _row(name: str, figures: list[Figure]) -> dict[str, Any]:
     values = [figure.value for figure in figures]
-    median, bar = statistics.median(values), BARS.get(name)
+    median, bar = statistics.median(values), BARS.get(figures[0].workload, {}).get(name)
     row: dict[str, Any] = {
         "workload": figures[0].workload,
         "name": name,

@@ -58,14 +58,14 @@ async def drain_rate(app: App, tasks: int, concurrency: int) -> float:
 class Milestones:
     """Runs a backlog whose handlers count, and says when each so many of them had ended."""
 
-    def __init__(self, app: App, every: int, name: str = "bench.counted") -> None:
+    def __init__(self, app: App, every: int) -> None:
         self.every = every
         self.times: list[float] = []
         self._count = 0
         self._wanted = 0
         self._over = asyncio.Event()
 
-        @app.task(name=name, queue=QUEUE)
+        @app.task(name="bench.counted", queue=QUEUE)
         async def counted(n: int) -> None:
             if not self.times:
                 self.times.append(time.perf_counter())

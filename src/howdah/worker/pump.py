@@ -153,8 +153,8 @@ class Pump(Service):
         # Who has said that it sleeps is told of new tasks: no need to look with everything that ends. But nobody tells us when
         # what we put back ourselves is due.
         back = any(ended.transition.to == "queued" and not ended.transition.at_once for ended in batch)
-        told = eager and self._asleep and batch and not back and not self._gated and time.monotonic() < self._look_at
-        told = told and not self._lanes.narrow
+        untold = back or self._gated or self._lanes.narrow
+        told = eager and self._asleep and batch and not untold and time.monotonic() < self._look_at
         look = room > 0 and not told
         fresh = look and self._lanes.may_look_fresh()
         asked_at = time.monotonic()
